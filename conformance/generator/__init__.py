@@ -1,0 +1,1 @@
+"""The generator of the conformance vectors: definitions in mpmath, and a catalogue of inputs."""

@@ -1,0 +1,275 @@
+"""One vector: its inputs, the problem they pose to the oracle, and the answer as stored."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mpmath import mp  # type: ignore[import-untyped]  # mpmath ships no types
+
+from generator import gradients, oracle
+from generator.arrays import (
+    Array,
+    Json,
+    batch_shape,
+    class_offsets,
+    encode,
+    from_json,
+)
+from generator.oracle import ZERO, Number, Position, Problem, Row
+from generator.scales import Yardsticks, shortened
+
+DEFAULT_SPEC: dict[str, Any] = {
+    "label_smoothing": 0.0,
+    "spread": "uniform",
+    "values": None,
+    "exclude": [],
+    "kl": False,
+    "class_weight_rule": "per_class",
+    "z_loss": 0.0,
+    "ignore_index": None,
+    "out_of_range": "raise",
+    "reduction": "mean",
+    "denominator": "valid",
+    "empty": "zero",
+}
+DIGITS = 20
+BASE_PRECISION = 120
+WIDEST_GAP = 700.0
+DIFFERENTIATED = ("sample_weight", "class_weight", "prior")
+
+
+@dataclass(frozen=True)
+class Vector:
+    """One row of the catalogue.
+
+    `indices` picks the logits' gradients that are stored, of a large vector or where one entry is
+    left open. `without` names inputs whose derivative is left open, being infinite in the limit.
+    """
+
+    id: str
+    comment: str
+    flags: tuple[str, ...]
+    spec: dict[str, Any]
+    axis: int
+    inputs: dict[str, Array]
+    cotangent: Array
+    reason: str | None = None
+    twin: str | None = None
+    rows: tuple[int, ...] = ()
+    indices: tuple[int, ...] | None = None
+    without: tuple[str, ...] = field(default=())
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the logits."""
+        return self.inputs["logits"].dtype
+
+    def to_json(self) -> dict[str, Json]:
+        """The vector with its answer, which the oracle works out here."""
+        invalid = self.reason is not None
+        answer = {"expected": None, "scale": None} if invalid else answers(self)
+        record: dict[str, Json] = {
+            "id": self.id,
+            "comment": self.comment,
+            "flags": list(self.flags),
+            "spec": DEFAULT_SPEC | self.spec,
+            "axis": self.axis,
+            "dtype": self.dtype,
+            "inputs": {name: array.to_json() for name, array in self.inputs.items()},
+            "cotangent": self.cotangent.to_json(),
+            **answer,
+            "result": "invalid" if invalid else "valid",
+            "reason": self.reason,
+        }
+        return record | ({"twin": self.twin, "rows": list(self.rows)} if invalid else {})
+
+
+def vector_from_json(record: dict[str, Json]) -> Vector:
+    """A vector as a file holds it, without its answer: how the hand-made ones meet the oracle."""
+    return Vector(
+        record["id"],
+        record["comment"],
+        tuple(record["flags"]),
+        record["spec"],
+        record["axis"],
+        {name: from_json(array) for name, array in record["inputs"].items()},
+        from_json(record["cotangent"]),
+        record["reason"],
+        record.get("twin"),
+        tuple(record.get("rows", ())),
+    )
+
+
+def problem_of(vector: Vector) -> Problem:
+    """The problem that a vector's inputs pose."""
+    inputs = vector.inputs
+    shape = inputs["logits"].shape
+    labels_shape = batch_shape(shape, vector.axis)
+    offsets = class_offsets(shape, vector.axis)
+    inner = math.prod(labels_shape[1:])
+    positions = tuple(
+        _position(vector, i, flat, i // inner if labels_shape else 0)
+        for i, flat in enumerate(offsets)
+    )
+    normalizer = _numbers(inputs.get("normalizer"))
+    return Problem(
+        DEFAULT_SPEC | vector.spec,
+        positions,
+        _numbers(inputs.get("class_weight")),
+        _numbers(inputs.get("prior")),
+        normalizer[0] if normalizer else None,
+        labels_shape[0] if labels_shape else 1,
+    )
+
+
+def _numbers(array: Array | None) -> tuple[Number, ...] | None:
+    return None if array is None else tuple(mp.mpf(entry) for entry in array.data)
+
+
+def _position(vector: Vector, i: int, flat: Sequence[int], sequence: int) -> Position:
+    inputs, labels = vector.inputs, vector.inputs["labels"]
+    soft = labels.shape == inputs["logits"].shape and labels.dtype.startswith(("float", "bfloat"))
+    label = None if soft else int(labels.data[i])
+    mask = bool(inputs["where"].data[i]) if "where" in inputs else True
+    if label is not None and label == vector.spec.get("ignore_index"):
+        mask = False
+    weight = inputs["sample_weight"].data[i] if "sample_weight" in inputs else 1
+    return Position(
+        tuple(mp.mpf(inputs["logits"].data[j]) for j in flat),
+        _allowed(inputs.get("allowed"), flat),
+        label,
+        tuple(mp.mpf(labels.data[j]) for j in flat) if soft else None,
+        mask,
+        mp.mpf(weight) if mask else ZERO,
+        sequence,
+    )
+
+
+def _allowed(allowed: Array | None, flat: Sequence[int]) -> tuple[bool, ...]:
+    if allowed is None:
+        return (True,) * len(flat)
+    if len(allowed.shape) == 1 and len(flat) == allowed.shape[0]:
+        return tuple(bool(entry) for entry in allowed.data)
+    return tuple(bool(allowed.data[j]) for j in flat)
+
+
+def precision(vector: Vector) -> int:
+    """Working digits: enough that 1 − p keeps 20 of its own at the widest gap within a row.
+
+    Past a gap of 700 that difference is below the smallest float64, and 0 is as good.
+    """
+    logits = vector.inputs["logits"]
+    rows = [[logits.data[j] for j in flat] for flat in class_offsets(logits.shape, vector.axis)]
+    finite = [[float(x) for x in row if math.isfinite(x)] for row in rows]
+    gap = max((max(row) - min(row) for row in finite if row), default=0.0)
+    return BASE_PRECISION + math.ceil(min(gap, WIDEST_GAP) / math.log(10))
+
+
+def answers(vector: Vector) -> dict[str, Json]:
+    """Expected values and scales of one vector."""
+    with mp.workdps(precision(vector)):
+        problem = problem_of(vector)
+        rows = [oracle.row(position) for position in problem.positions]
+        return _Answer(vector, problem, rows).to_json()
+
+
+class _Answer:
+    """Everything that the oracle says about one vector, in the files' layout."""
+
+    def __init__(self, vector: Vector, problem: Problem, rows: list[Row]) -> None:
+        self.vector = vector
+        self.problem = problem
+        self.rows = rows
+        self.cotangent = [mp.mpf(entry) for entry in vector.cotangent.data]
+        self.yardsticks = Yardsticks(problem, rows, self.cotangent)
+        self.result = "float64" if vector.dtype == "float64" else "float32"
+
+    def to_json(self) -> dict[str, Json]:
+        """The keys `expected` and `scale`."""
+        counting = oracle.Counting.of(self.problem)
+        loss = oracle.reduced(self.problem, counting, oracle.losses(self.problem, self.rows))
+        shape = self.vector.cotangent.shape
+        totals, sizes = oracle.totals(self.problem, self.rows), self.yardsticks.totals()
+        grads, scales = self._gradients()
+        return {
+            "expected": {
+                "loss": self._exact(shape, loss),
+                "grad": grads,
+                "totals": {name: self._exact((), [value]) for name, value in totals.items()},
+            },
+            "scale": {
+                "loss": self._size(shape, self.yardsticks.loss()),
+                "grad": scales,
+                "totals": {name: self._size((), [value]) for name, value in sizes.items()},
+            },
+        }
+
+    def _exact(self, shape: Sequence[int], values: Sequence[Number]) -> dict[str, Json]:
+        return {
+            "dtype": self.result,
+            "shape": list(shape),
+            "data": [written(value) for value in values],
+        }
+
+    def _size(self, shape: Sequence[int], values: Sequence[Number]) -> dict[str, Json]:
+        data = [encode(shortened(value)) for value in values]
+        return {"dtype": self.result, "shape": list(shape), "data": data}
+
+    def _gradients(self) -> tuple[dict[str, Json], dict[str, Json]]:
+        arguments = (self.problem, self.rows, self.cotangent)
+        logits = gradients.logits_gradient(*arguments)
+        gradients.check_logits_gradient(*arguments, logits, self.vector.id)
+        exact = {"logits": self._classwise(logits, written)}
+        sizes = {"logits": self._classwise(self.yardsticks.logits(), _short)}
+        soft = any(position.soft is not None for position in self.problem.positions)
+        if soft and "labels" not in self.vector.without:
+            exact["labels"] = self._classwise(gradients.soft_labels_gradient(*arguments), written)
+            sizes["labels"] = self._classwise(self.yardsticks.soft_labels(), _short)
+        for name in (n for n in DIFFERENTIATED if n in self.vector.inputs):
+            if name not in self.vector.without:
+                shape = self.vector.inputs[name].shape
+                exact[name] = self._exact(shape, self._gradient_of(name))
+                sizes[name] = self._size(shape, getattr(self.yardsticks, name)())
+        exact["logits"]["dtype"] = sizes["logits"]["dtype"] = self.vector.dtype
+        return exact, sizes
+
+    def _gradient_of(self, name: str) -> list[Number]:
+        arguments = (self.problem, self.rows, self.cotangent)
+        if name == "sample_weight":
+            return gradients.sample_weight_gradient(*arguments)
+        return gradients.vector_gradient(*arguments, name)
+
+    def _classwise(
+        self, values: Sequence[Sequence[Number]], write: Callable[[Number], Json]
+    ) -> dict[str, Json]:
+        """Values per position and class, put back where the logits lie."""
+        shape = self.vector.inputs["logits"].shape
+        flat: list[Number] = [ZERO] * math.prod(shape)
+        for offsets, row in zip(class_offsets(shape, self.vector.axis), values, strict=True):
+            for j, value in zip(offsets, row, strict=True):
+                flat[j] = value
+        head: dict[str, Json] = {"dtype": self.result, "shape": list(shape)}
+        indices = self.vector.indices
+        if indices is None:
+            return head | {"data": [write(value) for value in flat]}
+        return head | {"indices": list(indices), "data": [write(flat[j]) for j in indices]}
+
+
+def _short(value: Number) -> Json:
+    return encode(shortened(value))
+
+
+def written(value: Number) -> str:
+    """Twenty significant digits, as a string."""
+    if mp.isnan(value):
+        return "nan"
+    if mp.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    if value == 0:
+        return "0"
+    return str(mp.nstr(value, DIGITS, strip_zeros=True, min_fixed=-5, max_fixed=15)).removesuffix(
+        ".0"
+    )

@@ -1,0 +1,98 @@
+"""Holds the outputs of an implementation against a vector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from multismooth_conformance import tolerances
+from multismooth_conformance.adapter import Adapter, Array, Inputs
+from multismooth_conformance.vectors import Vector
+
+
+class Verdict(NamedTuple):
+    """The worst errors: of the loss in ULP, of the gradients in parts of what is allowed."""
+
+    loss: float
+    gradient: float
+
+
+def judge(vector: Vector, loss: Array, gradients: Mapping[str, Array]) -> Verdict:
+    """Raises AssertionError unless loss and gradients are those of a valid vector."""
+    assert vector.expected is not None
+    assert vector.scale is not None
+    name = str(vector.inputs.arrays["logits"].dtype)
+    kind = tolerances.compute_dtype(name)
+    depth = tolerances.reduction(vector.positions) if vector.inputs.spec["reduction"] != "none" else 0
+    if np.asarray(loss).dtype != kind:
+        raise AssertionError(f"the loss has dtype {np.asarray(loss).dtype}, not {kind}")
+    unit = tolerances.ulp(vector.scale["loss"].values, kind)
+    worst = tolerances.check(
+        "loss", loss, vector.expected["loss"], (tolerances.POSITION + depth) * unit, unit
+    )
+    gradient = 0.0
+    if "logits" not in gradients:
+        raise AssertionError("there is no gradient to the logits")
+    for key in vector.expected["grad"].keys() & gradients.keys():
+        gradient = max(gradient, _gradient(vector, key, gradients[key], name, kind, depth))
+    return Verdict(worst, gradient)
+
+
+def _gradient(
+    vector: Vector, key: str, actual: Array, name: str, kind: np.dtype[np.floating], depth: int
+) -> float:
+    assert vector.expected is not None
+    assert vector.scale is not None
+    expected, scale = vector.expected["grad"][key], vector.scale["grad"][key].values
+    info = np.finfo(kind)
+    unit = np.maximum(scale * info.eps / 2, info.smallest_normal)
+    if key == "logits":
+        if str(np.asarray(actual).dtype) != name:
+            raise AssertionError(f"the logits' gradient has dtype {actual.dtype}, not {name}")
+        allowed = tolerances.GRADIENT * unit + tolerances.rounded(expected.values, name)
+    else:
+        allowed = (tolerances.OTHER_GRADIENT + 2 * depth) * unit
+    return tolerances.check(f"the gradient to {key}", actual, expected, allowed, allowed)
+
+
+def judge_totals(vector: Vector, totals: Mapping[str, Array]) -> None:
+    """Raises AssertionError unless the sums before the division are those of the vector."""
+    assert vector.expected is not None
+    assert vector.scale is not None
+    kind = tolerances.compute_dtype(str(vector.inputs.arrays["logits"].dtype))
+    steps = tolerances.POSITION + tolerances.reduction(vector.positions)
+    for key, expected in vector.expected["totals"].items():
+        unit = tolerances.ulp(vector.scale["totals"][key].values, kind)
+        tolerances.check(f"totals.{key}", totals[key], expected, steps * unit, unit)
+
+
+def judge_nan(vector: Vector, loss: Array, gradients: Mapping[str, Array]) -> None:
+    """Raises AssertionError unless a bad value made its rows NaN, in the loss and in the gradient."""
+    if not vector.rows:
+        raise AssertionError(f"{vector.reason} is an error in every mode, and no error was raised")
+    rows = list(vector.rows)
+    loss = np.asarray(loss, np.float64)
+    if vector.inputs.spec["reduction"] == "none":
+        is_nan = np.isnan(loss).reshape(-1)
+        if set(np.flatnonzero(is_nan)) != set(rows):
+            raise AssertionError(f"the loss is NaN at {np.flatnonzero(is_nan)}, not at {rows}")
+    elif not np.isnan(loss):
+        raise AssertionError(f"the loss is {loss}, not NaN")
+    gradient = np.moveaxis(np.asarray(gradients["logits"], np.float64), vector.inputs.axis, -1)
+    by_row = gradient.reshape(-1, gradient.shape[-1])[rows]
+    if not np.isnan(by_row).any(-1).all() or not (np.isnan(by_row) | (by_row == 0)).all():
+        raise AssertionError(f"the gradient's rows {rows} are not NaN: {by_row}")
+
+
+def run(
+    adapter: Adapter, inputs: Inputs, cotangent: Array, mode: str
+) -> tuple[Array, dict[str, Array]]:
+    """Loss and gradients, those that the adapter says it has and the call asks for."""
+    loss, gradients = adapter.run(inputs, cotangent, mode)
+    wanted = [name for name in inputs.differentiable() if name in adapter.gradients]
+    missing = [name for name in wanted if name not in gradients]
+    if missing:
+        raise AssertionError(f"there is no gradient to {', '.join(missing)}")
+    return np.asarray(loss), {name: np.asarray(gradients[name]) for name in wanted}

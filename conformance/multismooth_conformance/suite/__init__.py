@@ -1,0 +1,1 @@
+"""The tests; collected by ``pytest --pyargs multismooth_conformance.suite``."""

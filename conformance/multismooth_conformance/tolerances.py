@@ -1,0 +1,78 @@
+"""How far an implementation may be from the truth. Every bound is here, with where it comes from.
+
+A vector's ``scale`` holds, for each output, the size s of what rounds: the result itself, or a larger term that
+cancels in it. The arithmetic is in float32 for half-precision logits, whose gradient is rounded once more.
+"""
+
+from __future__ import annotations
+
+import math
+
+import ml_dtypes
+import numpy as np
+
+from multismooth_conformance.adapter import Array
+from multismooth_conformance.vectors import Expected, dtype
+
+POSITION = 4
+"""ULP of a position's loss: x − m, the exponential, log1p and the products round about once each."""
+
+GRADIENT = 4
+"""Half-ULP of (mass + |q|)·|cotangent| in an element of the logits' gradient."""
+
+OTHER_GRADIENT = 16
+"""Half-ULP of the terms' absolute sum in the gradient to a weight, a prior or a soft label: the loss of a position
+(8 half-ULP), times a cotangent that has been divided, times the slope of its coefficient, some products each."""
+
+PAIR = {"float32": 1e-6, "float64": 1e-13}
+"""Of s, between any two implementations."""
+
+
+def reduction(positions: int) -> int:
+    """Half-ULP bounds grow with the depth of a pairwise sum."""
+    return math.ceil(math.log2(positions)) if positions > 1 else 0
+
+
+def compute_dtype(name: str) -> np.dtype[np.floating]:
+    """The dtype of the arithmetic for logits of this dtype."""
+    return np.dtype(np.float64 if name == "float64" else np.float32)
+
+
+def ulp(scale: Array, kind: np.dtype[np.floating]) -> Array:
+    """One unit in the last place of s, which is at least the smallest normal number."""
+    tiny = np.finfo(kind).smallest_normal
+    return np.spacing(np.maximum(np.abs(scale), tiny).astype(kind)).astype(np.longdouble)
+
+
+def rounded(expected: Array, name: str) -> Array:
+    """Half an ULP of a result in the dtype of half-precision logits; 0 in the others."""
+    if name not in ("float16", "bfloat16"):
+        return np.zeros(np.shape(expected), np.longdouble)
+    info = ml_dtypes.finfo(dtype(name))
+    exponent = np.floor(np.log2(np.maximum(np.abs(expected), info.smallest_normal)))
+    # A value just below a power of two may round up across it.
+    return np.exp2(exponent) * np.longdouble(info.eps) * (0.5 + 2.0**-8)
+
+
+def check(what: str, actual: Array, expected: Expected, allowed: Array, unit: Array) -> float:
+    """Raises unless every element is within ``allowed``; the worst error in ``unit``s otherwise."""
+    got = expected.of(np.asarray(actual)).astype(np.longdouble)
+    want = expected.values
+    if got.shape != want.shape:
+        raise AssertionError(f"{what} has shape {got.shape}, not {want.shape}")
+    if want.size == 0:
+        return 0.0
+    special = ~np.isfinite(want)
+    same = (got == want) | (np.isnan(got) & np.isnan(want))
+    with np.errstate(invalid="ignore"):
+        error = np.where(same, 0.0, np.abs(got - want))
+    wrong = np.where(special, ~same, ~(error <= allowed))
+    if wrong.any():
+        index = tuple(int(i) for i in np.argwhere(wrong)[0])
+        size = float(np.broadcast_to(error / unit, error.shape)[index])
+        raise AssertionError(
+            f"{what}{list(index)} is {got[index]!s}, and {want[index]!s} is right: off by {size:.3g} units, "
+            f"{float(np.broadcast_to(allowed / unit, error.shape)[index]):.3g} are allowed "
+            f"({int(wrong.sum())} of {want.size} elements are wrong)"
+        )
+    return float(np.max(np.where(special, 0.0, error / unit)))

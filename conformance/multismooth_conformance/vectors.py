@@ -1,0 +1,114 @@
+"""Reads the vectors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from multismooth_conformance.adapter import Array, Inputs
+
+VERSION = "v1"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """An array of the vector: all of it, or some elements."""
+
+    values: Array
+    """float64, or longdouble where that holds more of the 20 digits"""
+    indices: Array | None
+    dtype: str
+
+    def of(self, array: Array) -> Array:
+        """The elements of an output that belong to these values."""
+        return array.reshape(-1)[self.indices] if self.indices is not None else array
+
+
+@dataclass(frozen=True)
+class Vector:
+    """One call, and what it must give."""
+
+    file: str
+    id: str
+    comment: str
+    flags: tuple[str, ...]
+    inputs: Inputs
+    cotangent: Array
+    expected: Mapping[str, Any] | None
+    scale: Mapping[str, Any] | None
+    reason: str | None
+    twin: str | None
+    rows: tuple[int, ...]
+
+    @property
+    def positions(self) -> int:
+        logits = self.inputs.arrays["logits"]
+        return int(logits.size // logits.shape[self.inputs.axis])
+
+
+@cache
+def load() -> dict[str, Vector]:
+    """All vectors by their ids."""
+    vectors: dict[str, Vector] = {}
+    folder = files("multismooth_conformance") / "vectors" / VERSION
+    for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if not file.name.endswith(".json") or file.name == "schema.json":
+            continue
+        for raw in json.loads(file.read_text(encoding="utf-8"))["vectors"]:
+            if raw["id"] in vectors:
+                raise ValueError(f"{file.name}: the id {raw['id']} stands in another place too")
+            vectors[raw["id"]] = _vector(file.name, raw)
+    return vectors
+
+
+def _vector(file: str, raw: Mapping[str, Any]) -> Vector:
+    arrays = {name: array(value) for name, value in raw["inputs"].items()}
+    return Vector(
+        file=file,
+        id=raw["id"],
+        comment=raw["comment"],
+        flags=tuple(raw["flags"]),
+        inputs=Inputs(raw["spec"], raw["axis"], arrays),
+        cotangent=array(raw["cotangent"]),
+        expected=None if raw["expected"] is None else _outputs(raw["expected"]),
+        scale=None if raw["scale"] is None else _outputs(raw["scale"]),
+        reason=raw["reason"],
+        twin=raw.get("twin"),
+        rows=tuple(raw.get("rows", ())),
+    )
+
+
+def _outputs(raw: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _expected(value) if "dtype" in value else _outputs(value) for name, value in raw.items()
+    }
+
+
+def _expected(raw: Mapping[str, Any]) -> Expected:
+    values = np.array([np.longdouble(value) for value in raw["data"]], np.longdouble)
+    indices = np.array(raw["indices"]) if "indices" in raw else None
+    return Expected(values if indices is not None else values.reshape(raw["shape"]), indices, raw["dtype"])
+
+
+def array(raw: Mapping[str, Any]) -> Array:
+    """An input: its numbers are exact in its dtype."""
+    kind = dtype(raw["dtype"])
+    if "recipe" in raw:
+        recipe = raw["recipe"]
+        j = np.arange(int(np.prod(raw["shape"])), dtype=np.int64)
+        numbers = ((recipe["a"] * j + recipe["b"]) % recipe["mod"] - recipe["offset"]) * recipe["scale"]
+        return np.asarray(numbers).astype(kind).reshape(raw["shape"])
+    if np.issubdtype(kind, np.integer) or kind == bool:
+        return np.array(raw["data"], kind).reshape(raw["shape"])
+    return np.array([float(value) for value in raw["data"]], np.float64).astype(kind).reshape(raw["shape"])
+
+
+def dtype(name: str) -> np.dtype[Any]:
+    return np.dtype(ml_dtypes.bfloat16) if name == "bfloat16" else np.dtype(name)

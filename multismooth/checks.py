@@ -1,0 +1,422 @@
+"""What a call must look like, in one set of messages for every framework.
+
+``check_call`` reads shapes and dtypes, which are known even while a function is compiled. ``check_values`` reads
+the values, where that needs no waiting; ``bad_positions`` finds the same faults with a framework's own arrays, for
+the places where nobody can raise an error and the row becomes NaN instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from multismooth.errors import InputError
+from multismooth.lowering import Functions
+from multismooth.spec import Spec
+
+FLOATS: Final = ("float16", "bfloat16", "float32", "float64")
+INTEGERS: Final = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
+
+SUM_TOLERANCE: Final = 2.0**-8
+"""How far from 1 probabilities may sum: rounding each of them to bfloat16 moves the sum by half of this."""
+
+UNREAD: Final = object()
+"""Stands for values that cannot be read without waiting: traced, compiled, or on another device."""
+
+
+class Batch(NamedTuple):
+    """The arrays of one call."""
+
+    logits: Any
+    labels: Any
+    where: Any = None
+    sample_weight: Any = None
+    class_weight: Any = None
+    prior: Any = None
+    allowed: Any = None
+    normalizer: Any = None
+
+
+class Described(NamedTuple):
+    """All that ``check_call`` needs to know of an array; a dimension may be unknown (None)."""
+
+    shape: tuple[int | None, ...]
+    dtype: str
+
+
+class Layout(NamedTuple):
+    """What ``check_call`` found out."""
+
+    axis: int
+    """The class axis of the logits, counted from the front."""
+    classes: int
+    soft: bool
+    """Whether the labels are a probability for each class."""
+
+
+def check_call(
+    call: str,
+    spec: Spec,
+    batch: Batch,
+    axis: Any,
+    describe: Callable[[Any], Described | None],
+    *,
+    totals: bool = False,
+) -> Layout:
+    """Checks shapes, dtypes, and the spec against the arguments.
+
+    ``describe`` returns None for what is no array of the framework.
+    """
+
+    def refuse(reason: str, fact: str, remedy: str) -> InputError:
+        return InputError(reason, call, fact, remedy)
+
+    arrays = {}
+    for name, array in batch._asdict().items():
+        if array is None and name not in ("logits", "labels"):
+            continue
+        described = _number(array) if name == "normalizer" else None
+        described = described or describe(array)
+        if described is None:
+            raise refuse(
+                "not_an_array",
+                f"{name} is a {type(array).__name__}",
+                "Pass an array of this framework",
+            )
+        arrays[name] = described
+
+    logits, labels = arrays["logits"], arrays["labels"]
+    if logits.dtype not in FLOATS:
+        raise refuse(
+            "logits_dtype",
+            f"logits have dtype {logits.dtype}",
+            f"Pass real logits in one of {', '.join(FLOATS)}",
+        )
+    rank = len(logits.shape)
+    if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
+        raise refuse("axis_not_an_integer", f"axis is {axis!r}", "Pass the index of the class axis")
+    if not -rank <= axis < rank:
+        raise refuse(
+            "axis_out_of_range",
+            f"axis is {axis}, but logits of shape {_show(logits.shape)} have {rank} axes",
+            "Pass the index of the class axis",
+        )
+    axis = int(axis) % rank
+    classes, positions = logits.shape[axis], logits.shape[:axis] + logits.shape[axis + 1 :]
+    if classes is None:
+        raise refuse(
+            "unknown_classes",
+            f"logits of shape {_show(logits.shape)} have an unknown number of classes",
+            "Set the static size of the class axis",
+        )
+    if classes == 0:
+        raise refuse(
+            "no_classes",
+            f"logits of shape {_show(logits.shape)} have no classes on axis {axis}",
+            "Pass at least one class",
+        )
+    soft = _labels_are_soft(refuse, logits, labels, axis, positions)
+
+    vector = (classes,)
+    _check_array(refuse, arrays, "where", ("bool",), [positions], "the labels' shape")
+    _check_array(refuse, arrays, "sample_weight", FLOATS, [positions], "the labels' shape")
+    _check_array(refuse, arrays, "class_weight", FLOATS, [vector], "one number per class")
+    _check_array(refuse, arrays, "prior", FLOATS, [vector], "one number per class")
+    _check_array(refuse, arrays, "allowed", ("bool",), [vector, logits.shape], "one per class or the logits' shape")
+    _check_array(refuse, arrays, "normalizer", FLOATS + INTEGERS, [()], "a scalar")
+    _check_spec(refuse, spec, arrays, classes, soft)
+    by_first_axis = spec.denominator in ("batch", "sequences", "nonempty_sequences")
+    if not positions and by_first_axis and (totals or spec.reduction == "mean"):
+        raise refuse(
+            "no_first_axis",
+            f"denominator={spec.denominator!r} needs a first axis, and the labels are a scalar",
+            "Pass a batch, or another denominator",
+        )
+    return Layout(axis, classes, soft)
+
+
+def _number(value: Any) -> Described | None:
+    """A Python number, described as a scalar array."""
+    kinds = {bool: "bool", int: "int64", float: "float64"}
+    return Described((), kinds[type(value)]) if type(value) in kinds else None
+
+
+Refuse = Callable[[str, str, str], InputError]
+
+
+def _labels_are_soft(
+    refuse: Refuse,
+    logits: Described,
+    labels: Described,
+    axis: int,
+    positions: tuple[int | None, ...],
+) -> bool:
+    if labels.dtype in FLOATS:
+        if _same(labels.shape, logits.shape):
+            return True
+        if _same(labels.shape, positions):
+            raise refuse(
+                "float_labels",
+                f"labels name classes but have dtype {labels.dtype}, which may not hold every class index",
+                "Pass integers, or probabilities in the logits' shape",
+            )
+        raise refuse(
+            "soft_labels_shape",
+            f"soft labels have shape {_show(labels.shape)}, but logits have {_show(logits.shape)}",
+            "Pass one probability per class in the logits' shape",
+        )
+    if labels.dtype not in INTEGERS:
+        raise refuse(
+            "labels_dtype",
+            f"labels have dtype {labels.dtype}",
+            "Pass integer class indices, or floating-point probabilities in the logits' shape",
+        )
+    if _same(labels.shape, positions):
+        return False
+    if _same(labels.shape, logits.shape):
+        raise refuse(
+            "integer_one_hot",
+            f"labels of dtype {labels.dtype} have the logits' shape {_show(logits.shape)}, like one-hot rows",
+            "Pass class indices (their argmax), or cast them to a floating dtype for soft labels",
+        )
+    raise refuse(
+        "labels_shape",
+        f"labels have shape {_show(labels.shape)}, but logits of shape {_show(logits.shape)} with the class "
+        f"axis {axis} need labels of shape {_show(positions)}",
+        "If the classes are on another axis, pass axis=...",
+    )
+
+
+def _check_array(
+    refuse: Refuse,
+    arrays: dict[str, Described],
+    name: str,
+    dtypes: tuple[str, ...],
+    shapes: list[tuple[int | None, ...]],
+    meaning: str,
+) -> None:
+    array = arrays.get(name)
+    if array is None:
+        return
+    if array.dtype not in dtypes:
+        kind = "booleans" if dtypes == ("bool",) else "real numbers of a floating dtype"
+        raise refuse(f"{name}_dtype", f"{name} has dtype {array.dtype}", f"Pass {kind}")
+    if not any(_same(array.shape, shape) for shape in shapes):
+        needed = " or ".join(map(_show, shapes))
+        raise refuse(
+            f"{name}_shape",
+            f"{name} has shape {_show(array.shape)}, and {needed} is needed",
+            f"Pass {meaning}; nothing is broadcast",
+        )
+
+
+def _check_spec(refuse: Refuse, spec: Spec, arrays: dict[str, Described], classes: int, soft: bool) -> None:
+    """What a spec and the arguments exclude in each other."""
+    if spec.exclude and spec.exclude[-1] >= classes:
+        raise refuse(
+            "exclude_out_of_range",
+            f"exclude names class {spec.exclude[-1]}, and there are {classes} classes",
+            "Pass indices of classes that exist",
+        )
+    if len(spec.exclude) == classes:
+        raise refuse(
+            "exclude_all_classes",
+            f"exclude names every one of the {classes} classes",
+            "Leave at least one class to receive the smoothing mass",
+        )
+    if spec.values is not None and "prior" in arrays:
+        raise refuse(
+            "values_exclude_prior",
+            "the spec's values give the target outright, and a prior is given too",
+            "Pass one of the two",
+        )
+    if spec.kl and "class_weight" in arrays:
+        raise refuse(
+            "kl_excludes_class_weight",
+            "kl subtracts the entropy of a distribution, and class weights make the target none",
+            "Pass kl=False, or no class_weight",
+        )
+    if "normalizer" in arrays and spec.reduction != "mean":
+        raise refuse(
+            "normalizer_needs_mean",
+            f"normalizer replaces the mean's denominator, and reduction is {spec.reduction!r}",
+            "Pass reduction='mean', or no normalizer",
+        )
+    if not soft:
+        return
+    for field, undefined in {
+        "spread": ("others", "leaky"),
+        "class_weight_rule": ("per_label", "label_term"),
+        "denominator": ("class_weights", "expected_class_weights"),
+    }.items():
+        if getattr(spec, field) in undefined:
+            raise refuse(
+                f"soft_labels_exclude_{field}",
+                f"{field}={getattr(spec, field)!r} has no meaning for soft labels",
+                f"Pass integer labels, or another {field}",
+            )
+    for field in ("values", "ignore_index"):
+        if getattr(spec, field) is not None:
+            raise refuse(
+                f"soft_labels_exclude_{field}",
+                f"{field}={getattr(spec, field)!r} has no meaning for soft labels",
+                f"Pass integer labels, or {field}=None" + (" and a mask in where" if field == "ignore_index" else ""),
+            )
+
+
+def check_values(call: str, spec: Spec, batch: Batch, layout: Layout, read: Callable[[Any], Any]) -> bool:
+    """Raises for values that no loss is defined for, as far as ``read`` can read them.
+
+    ``read`` turns an array into NumPy's, or into ``UNREAD``. Positions that do not count are not checked. Returns
+    whether every value is known to be good.
+    """
+    values = batch._replace(logits=UNREAD, **{name: _read(read, getattr(batch, name)) for name in Batch._fields[1:]})
+    _check_class_numbers(call, values)
+    counts = _counts(spec, values, layout)
+    if counts is UNREAD:
+        return False
+    _check_sample_weight(call, values, counts)
+    if values.sample_weight is not None:
+        counts = counts & (values.sample_weight != 0)
+    if values.allowed is UNREAD:
+        return False
+    if layout.soft:
+        _check_soft_labels(call, spec, values, layout, counts)
+    elif spec.out_of_range == "raise":
+        _check_labels(call, values, layout, counts)
+    return spec.out_of_range == "raise" and all(array is not UNREAD for array in values[1:])
+
+
+def _read(read: Callable[[Any], Any], array: Any) -> Any:
+    return None if array is None else read(array)
+
+
+def _counts(spec: Spec, values: Batch, layout: Layout) -> Any:
+    """The positions that count, or UNREAD."""
+    if any(array is UNREAD for array in (values.labels, values.where, values.sample_weight)):
+        return UNREAD
+    shape = np.delete(values.labels.shape, layout.axis) if layout.soft else values.labels.shape
+    counts = np.ones(tuple(shape), bool) if values.where is None else values.where
+    return counts if spec.ignore_index is None else counts & (values.labels != spec.ignore_index)
+
+
+def _is_weight(array: Any) -> Any:
+    return (array >= 0) & (array < np.inf)
+
+
+def _check_class_numbers(call: str, values: Batch) -> None:
+    weight, prior, normalizer = values.class_weight, values.prior, values.normalizer
+    if weight is not None and weight is not UNREAD and not _is_weight(weight).all():
+        raise _bad_value(call, "bad_class_weight", "class_weight", weight, ~_is_weight(weight))
+    if prior is not None and prior is not UNREAD:
+        if not _is_weight(prior).all():
+            raise _bad_value(call, "bad_prior", "prior", prior, ~_is_weight(prior))
+        total = prior.sum(dtype=np.float64)
+        if abs(total - 1) > SUM_TOLERANCE:
+            raise InputError("prior_not_normalized", call, f"prior sums to {total:.6g}", "Divide it by its sum")
+    if normalizer is not None and normalizer is not UNREAD and not _is_weight(normalizer).all():
+        raise InputError("bad_normalizer", call, f"normalizer is {normalizer}", "Pass a finite number ≥ 0")
+
+
+def _check_sample_weight(call: str, values: Batch, counts: Any) -> None:
+    weight = values.sample_weight
+    if weight is None:
+        return
+    bad = counts & ~_is_weight(weight)
+    if bad.any():
+        raise _bad_value(call, "bad_sample_weight", "sample_weight", weight, bad)
+
+
+def _check_labels(call: str, values: Batch, layout: Layout, counts: Any) -> None:
+    labels, classes = values.labels, layout.classes
+    outside = counts & ((labels < 0) | (labels >= classes))
+    if outside.any():
+        raise InputError(
+            "label_out_of_range",
+            call,
+            f"{_first('labels', labels, outside)}, which is not one of the {classes} classes 0 to {classes - 1}",
+            "Correct it, or mask it with where or ignore_index",
+        )
+    if values.allowed is None:
+        return
+    safe = np.where(counts, labels, 0).astype(np.int64)
+    if values.allowed.ndim == 1:
+        allowed = values.allowed[safe]
+    else:
+        rows = np.moveaxis(values.allowed, layout.axis, -1)
+        allowed = np.take_along_axis(rows, safe[..., None], -1)[..., 0]
+    refused = counts & ~allowed
+    if refused.any():
+        raise InputError(
+            "label_not_allowed",
+            call,
+            f"{_first('labels', labels, refused)}, a class that is not allowed there",
+            "Correct it, allow the class, or mask the position",
+        )
+
+
+def _check_soft_labels(call: str, spec: Spec, values: Batch, layout: Layout, counts: Any) -> None:
+    labels = np.moveaxis(values.labels, layout.axis, -1)
+    rows = counts[..., None]
+    negative = rows & ~_is_weight(labels)
+    if negative.any():
+        raise _bad_value(call, "negative_soft_label", "soft labels", labels, negative)
+    totals = labels.sum(-1, dtype=np.float64)
+    uneven = counts & (np.abs(totals - 1) > SUM_TOLERANCE)
+    if uneven.any():
+        raise InputError(
+            "soft_labels_not_normalized",
+            call,
+            f"soft labels at position {_index(uneven)} sum to {totals[uneven][0]:.6g}",
+            "Divide them by their sum",
+        )
+    if values.allowed is None or spec.out_of_range == "nan":
+        return
+    allowed = values.allowed
+    if allowed.ndim > 1:
+        allowed = np.moveaxis(allowed, layout.axis, -1)
+    refused = rows & ~allowed & (labels > 0)
+    if refused.any():
+        raise InputError(
+            "soft_label_not_allowed",
+            call,
+            f"{_first('soft labels', labels, refused)}, on a class that is not allowed there",
+            "Move the mass, allow the class, or mask the position",
+        )
+
+
+def _index(bad: Any) -> str:
+    """Where the first bad value is, counted with the class axis last."""
+    return _show(tuple(int(i) for i in np.argwhere(bad)[0]))
+
+
+def _first(name: str, array: Any, bad: Any) -> str:
+    return f"{name} at {_index(bad)} is {array[bad][0]}"
+
+
+def _bad_value(call: str, reason: str, name: str, array: Any, bad: Any) -> InputError:
+    return InputError(reason, call, _first(name, array, bad), "Pass finite numbers ≥ 0")
+
+
+def bad_positions(batch: Batch, bad_labels: Any, functions: Functions) -> Any:
+    """Which positions have no defined loss, if they count: what ``check_values`` would have refused."""
+    bad = bad_labels
+    if batch.sample_weight is not None:
+        bad = bad | ~_is_weight(batch.sample_weight)
+    if batch.class_weight is not None:
+        bad = bad | functions.any(~_is_weight(batch.class_weight))
+    if batch.prior is not None:
+        bad = bad | functions.any(~_is_weight(batch.prior))
+        bad = bad | (abs(functions.sum(batch.prior) - 1) > SUM_TOLERANCE)
+    return bad
+
+
+def _same(shape: tuple[int | None, ...], other: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(other) and all(a == b or a is None or b is None for a, b in zip(shape, other, strict=True))
+
+
+def _show(shape: tuple[int | None, ...]) -> str:
+    inside = ", ".join("?" if n is None else str(n) for n in shape)
+    return f"({inside},)" if len(shape) == 1 else f"({inside})"

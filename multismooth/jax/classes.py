@@ -1,0 +1,94 @@
+"""Who receives smoothing mass, and the sums over the classes that the lowering asks for, in JAX.
+
+A vector over the classes has the shape [classes]; where the allowed classes differ by position, the logits' shape.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from multismooth.checks import Batch, Layout
+from multismooth.jax.statistics import is_label, loss_dtype
+from multismooth.lowering import ClassSums, Functions, smooths, xlogx
+from multismooth.spec import Spec
+
+
+class Shares(NamedTuple):
+    """What the classes receive of the smoothing mass; None stands for ones."""
+
+    c: Array | None
+    weighted: Array | None
+    """c times the class weights"""
+
+
+def shares(spec: Spec, batch: Batch, layout: Layout) -> Shares:
+    """c = prior (or 1) × not excluded × allowed. Without smoothing nobody's share matters."""
+    if not smooths(spec):
+        return Shares(None, None)
+    included, prior, weight = _included(spec, batch, layout), batch.prior, batch.class_weight
+    weighted = weight if prior is None else prior if weight is None else prior * weight
+    if included is None:
+        return Shares(prior, weighted)
+
+    def masked(vector: Array | None) -> Array:
+        if vector is None:
+            return included.astype(loss_dtype(batch.logits))
+        return jnp.where(included, along(vector, layout.axis, included), 0.0)
+
+    return Shares(masked(prior), masked(weighted))
+
+
+def _included(spec: Spec, batch: Batch, layout: Layout) -> Array | None:
+    """Which classes are neither excluded nor not allowed; None for all."""
+    if not spec.exclude:
+        return batch.allowed
+    kept = jnp.asarray(np.isin(np.arange(layout.classes), spec.exclude, invert=True))
+    return kept if batch.allowed is None else batch.allowed & along(kept, layout.axis, batch.allowed)
+
+
+def class_sums(batch: Batch, layout: Layout, labels: Array, given: Shares, functions: Functions) -> ClassSums:
+    """What each label's row receives in all, with and without the label itself."""
+    axis, (c, weighted) = layout.axis, given
+    own: Any = 1.0
+    rest: Any = layout.classes - 1.0
+    xlogx_rest: Any = 0.0
+    if c is not None:
+        own, rest = at_label(c, labels, axis), without_label(c, labels, axis)
+    if batch.prior is not None and c is not None:
+        xlogx_rest = without_label(xlogx(c, functions), labels, axis)
+    if batch.class_weight is None:
+        return ClassSums(own, rest, xlogx_rest)
+    weighted_rest = 0.0 if weighted is None else without_label(weighted, labels, axis)
+    return ClassSums(own, rest, xlogx_rest, batch.class_weight[labels], weighted_rest)
+
+
+def at_label(vector: Array, labels: Array, axis: int) -> Array:
+    """Each position's value of its own class."""
+    if vector.ndim == 1:
+        return vector[labels]
+    return jnp.take_along_axis(vector, jnp.expand_dims(labels, axis), axis).squeeze(axis)
+
+
+def without_label(vector: Array, labels: Array, axis: int) -> Array:
+    """The sum over all classes but the position's own.
+
+    The total less one entry loses digits only where that entry is most of the total. At most one entry is: for
+    the largest the rest is summed by itself.
+    """
+    if vector.ndim > 1:
+        mine = is_label(jnp.expand_dims(labels, axis), axis, vector.shape[axis])
+        return jnp.where(mine, 0.0, vector).sum(axis)
+    largest = jnp.arange(len(vector)) == vector.argmax()
+    rest = jnp.where(largest, jnp.where(largest, 0.0, vector).sum(), vector.sum() - vector)
+    return rest[labels]
+
+
+def along(vector: Array, axis: int, like: Array) -> Array:
+    """A vector over the classes, shaped to meet an array that has them on ``axis``."""
+    if vector.ndim != 1:
+        return vector
+    return vector.reshape(-1, *[1] * max(like.ndim - 1 - axis, 0))

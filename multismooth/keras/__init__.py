@@ -1,0 +1,13 @@
+"""The loss in Keras 3, on TensorFlow, JAX or PyTorch."""
+
+try:
+    import keras as _keras  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "multismooth.keras needs Keras: pip install 'multismooth[keras]'", name=error.name
+    ) from error
+
+from multismooth.keras.functional import smoothed_cross_entropy, smoothed_cross_entropy_totals
+from multismooth.keras.loss import SmoothedCrossEntropy
+
+__all__ = ["SmoothedCrossEntropy", "smoothed_cross_entropy", "smoothed_cross_entropy_totals"]

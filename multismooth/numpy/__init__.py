@@ -1,0 +1,13 @@
+"""The reference: the loss in float64, and its gradient by the formula."""
+
+from multismooth.numpy.functional import (
+    smoothed_cross_entropy,
+    smoothed_cross_entropy_totals,
+    smoothed_cross_entropy_vjp,
+)
+
+__all__ = [
+    "smoothed_cross_entropy",
+    "smoothed_cross_entropy_totals",
+    "smoothed_cross_entropy_vjp",
+]

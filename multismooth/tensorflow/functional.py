@@ -1,0 +1,301 @@
+"""The loss in TensorFlow."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from multismooth import checks, reduction
+from multismooth.checks import UNREAD, Batch, Described, Layout
+from multismooth.lowering import Functions, lower, lower_soft, smooths, xlogx
+from multismooth.reduction import Positions, Totals
+from multismooth.spec import Spec, as_spec
+from multismooth.tensorflow.classes import along, at_label, class_sums, shares
+from multismooth.tensorflow.statistics import label_statistics, loss_dtype, soft_statistics
+
+Array = tf.Tensor | tf.Variable | np.ndarray
+
+
+@tf.autograph.experimental.do_not_convert
+def smoothed_cross_entropy(
+    logits: Array,
+    labels: Array,
+    spec: Spec | float = Spec(),
+    *,
+    axis: int = -1,
+    where: Array | None = None,
+    sample_weight: Array | None = None,
+    class_weight: Array | None = None,
+    prior: Array | None = None,
+    allowed: Array | None = None,
+    normalizer: Array | float | None = None,
+) -> tf.Tensor:
+    call = "smoothed_cross_entropy"
+    spec = as_spec(spec, call)
+    batch = Batch(logits, labels, where, sample_weight, class_weight, prior, allowed, normalizer)
+    positions = _positions(call, spec, batch, axis)
+    return reduction.reduce(spec, positions, normalizer, functions_for(positions.loss))
+
+
+@tf.autograph.experimental.do_not_convert
+def smoothed_cross_entropy_totals(
+    logits: Array,
+    labels: Array,
+    spec: Spec | float = Spec(),
+    *,
+    axis: int = -1,
+    where: Array | None = None,
+    sample_weight: Array | None = None,
+    class_weight: Array | None = None,
+    prior: Array | None = None,
+    allowed: Array | None = None,
+) -> Totals:
+    call = "smoothed_cross_entropy_totals"
+    spec = as_spec(spec, call)
+    batch = Batch(logits, labels, where, sample_weight, class_weight, prior, allowed)
+    positions = _positions(call, spec, batch, axis, totals=True)
+    return reduction.totals(spec, positions, functions_for(positions.loss))
+
+
+class _Targets(NamedTuple):
+    labels: tf.Tensor
+    """class indices, or probabilities; made harmless where they are bad"""
+    mask: tf.Tensor | None
+    bad: tf.Tensor | None
+    """labels that no loss is defined for, or None if there are none"""
+
+
+class _Terms(NamedTuple):
+    """The loss of each position in parts, and what they were made from."""
+
+    cross_entropy: tf.Tensor
+    nll: tf.Tensor
+    lse: tf.Tensor
+    entropy: Any
+    keep: tf.Tensor | None
+    """the positions whose statistics are used, or None for all"""
+    class_weight: Any
+
+
+def _positions(call: str, spec: Spec, batch: Batch, axis: int, *, totals: bool = False) -> Positions:
+    layout = checks.check_call(call, spec, batch, axis, _describe, totals=totals)
+    good = checks.check_values(call, spec, batch, layout, _read)
+    batch = _cast(batch)
+    targets = (_soft_labels if layout.soft else _labels)(spec, batch, layout, good)
+    batch = _emptied(batch, layout, targets.mask)
+    functions = functions_for(batch.logits)
+    evaluate = _soft_terms if layout.soft else _terms
+    terms = evaluate(spec, batch, layout, targets, functions, totals)
+    z_loss = spec.z_loss * tf.square(terms.lse) if spec.z_loss else tf.zeros_like(terms.nll)
+    loss, nll = terms.cross_entropy + z_loss - terms.entropy, terms.nll
+    if not good:
+        bad = checks.bad_positions(batch, targets.bad, functions)
+        bad = bad if terms.keep is None else bad & terms.keep
+        # A product, since its derivative is NaN too.
+        poison = functions.where(bad, float("nan"), 1.0)
+        loss, nll = loss * poison, nll * poison
+    loss, nll, z_loss = (_only(part, terms.keep) for part in (loss, nll, z_loss))
+    weight = batch.sample_weight
+    counted = terms.class_weight
+    if tf.is_tensor(counted):
+        counted = _only(counted, targets.mask)
+        counted = counted if targets.bad is None else _only(counted, ~targets.bad)
+    return Positions(
+        loss,
+        nll,
+        z_loss,
+        mask=targets.mask,
+        sample_weight=None if weight is None else _only(weight, targets.mask),
+        class_weight=counted,
+    )
+
+
+def _cast(batch: Batch) -> Batch:
+    """Tensors, the weights in the loss's dtype."""
+    logits = tf.convert_to_tensor(batch.logits)
+    arrays = {"logits": logits, "labels": tf.convert_to_tensor(batch.labels)}
+    for name in ("where", "sample_weight", "class_weight", "prior", "allowed"):
+        if getattr(batch, name) is not None:
+            arrays[name] = tf.convert_to_tensor(getattr(batch, name))
+            if arrays[name].dtype != tf.bool:
+                arrays[name] = tf.cast(arrays[name], loss_dtype(logits))
+    return batch._replace(**arrays)
+
+
+def _emptied(batch: Batch, layout: Layout, mask: tf.Tensor | None) -> Batch:
+    """Nothing may leak out of logits that do not count: the derivative of their statistics would be 0·NaN.
+
+    Classes that are not allowed get no probability. A row that is masked, or that has the weight 0 and no finite
+    loss, becomes zeros; ``where`` then tells which rows are used.
+    """
+    logits, axis, used = batch.logits, layout.axis, mask
+    if batch.allowed is not None:
+        allowed = along(batch.allowed, axis, logits)
+        logits = tf.where(allowed, logits, tf.constant(-np.inf, logits.dtype))
+    if batch.sample_weight is not None:
+        # Not the maximum's finiteness: XLA's maximum passes over NaN.
+        finite = tf.reduce_all(logits < np.inf, axis) & tf.reduce_any(logits > -np.inf, axis)
+        live = (batch.sample_weight != 0) | finite
+        used = live if used is None else used & live
+    if used is not None:
+        logits = tf.where(tf.expand_dims(used, axis), logits, tf.zeros_like(logits))
+    return batch._replace(logits=logits, where=used)
+
+
+def _labels(spec: Spec, batch: Batch, layout: Layout, good: bool) -> _Targets:
+    """int64 labels that are safe to index with, and which of them count."""
+    labels, mask = tf.cast(batch.labels, tf.int64), batch.where
+    lowest, highest = batch.labels.dtype.min, batch.labels.dtype.max
+    if spec.ignore_index is not None and lowest <= spec.ignore_index <= highest:
+        counts = labels != spec.ignore_index
+        mask = counts if mask is None else mask & counts
+    if good and mask is None and batch.sample_weight is None:
+        return _Targets(labels, None, None)
+    bad = (labels < 0) | (labels >= layout.classes)
+    labels = tf.where(bad, tf.zeros_like(labels), labels)
+    if batch.allowed is not None:
+        bad = bad | ~at_label(batch.allowed, labels, layout.axis)
+    return _Targets(labels, mask, bad)
+
+
+def _soft_labels(spec: Spec, batch: Batch, layout: Layout, good: bool) -> _Targets:
+    axis = layout.axis
+    labels = tf.cast(batch.labels, loss_dtype(batch.logits))
+    if good and batch.where is None and batch.sample_weight is None:
+        return _Targets(labels, None, None)
+    bad = ~tf.reduce_all((labels >= 0) & (labels < np.inf), axis)
+    bad = bad | (tf.abs(tf.reduce_sum(labels, axis) - 1) > checks.SUM_TOLERANCE)
+    if batch.allowed is not None:
+        allowed = along(batch.allowed, axis, labels)
+        bad = bad | tf.reduce_any(~allowed & (labels > 0), axis)
+    labels = tf.where(tf.expand_dims(bad, axis), tf.zeros_like(labels), labels)
+    return _Targets(labels, batch.where, bad)
+
+
+def _terms(
+    spec: Spec,
+    batch: Batch,
+    layout: Layout,
+    targets: _Targets,
+    functions: Functions,
+    totals: bool,
+) -> _Terms:
+    axis, labels = layout.axis, targets.labels
+    given = shares(spec, batch, layout)
+    v = given.weighted if spec.class_weight_rule == "per_class" else given.c
+    v = None if v is None else along(v, axis, batch.logits)
+    row = label_statistics(batch.logits, tf.expand_dims(labels, axis), v, axis, smooths(spec))
+    (m, L, own, rest), keep = _kept(batch, targets, [tf.squeeze(part, axis) for part in row])
+    sums = class_sums(batch, layout, labels, given, functions)
+    on, off, mass, entropy, expected = lower(spec, sums, functions)
+    cross_entropy = mass * L - _times(on, own) - _times(off, rest)
+    label_weight = 1.0 if sums.label_weight is None else sums.label_weight
+    counted = expected if spec.denominator == "expected_class_weights" else label_weight
+    return _Terms(cross_entropy, L - own, m + L, entropy, keep, counted)
+
+
+def _soft_terms(
+    spec: Spec,
+    batch: Batch,
+    layout: Layout,
+    targets: _Targets,
+    functions: Functions,
+    totals: bool,
+) -> _Terms:
+    axis, t, w = layout.axis, targets.labels, batch.class_weight
+    if batch.allowed is not None:
+        t = tf.where(along(batch.allowed, axis, t), t, tf.zeros_like(t))
+    c = shares(spec, batch, layout).c
+    total = float(layout.classes) if c is None else tf.reduce_sum(c, axis if len(c.shape) > 1 else 0)
+    keep, share = lower_soft(spec, total, functions)
+    c = 1.0 if c is None else along(c, axis, t)
+    q = _meet(keep, t, axis) * t + _meet(share, t, axis) * c
+    weighted = q if w is None else q * along(w, axis, q)
+    mass = keep * tf.reduce_sum(t, axis) + share * total
+    used, scale = weighted, 1.0
+    if w is not None:
+        mass = tf.reduce_sum(weighted, axis)
+    if w is not None and spec.class_weight_rule == "expected":
+        used, mass, scale = q, tf.reduce_sum(q, axis), mass
+    row = soft_statistics(batch.logits, (used, t) if totals else (used,), axis)
+    (m, L, dot, *nll), kept = _kept(batch, targets, [tf.squeeze(part, axis) for part in row])
+    entropy = -tf.reduce_sum(xlogx(q, functions), axis) if spec.kl else 0.0
+    cross_entropy = scale * (mass * L - dot)
+    nll = tf.reduce_sum(t, axis) * L - nll[0] if totals else tf.zeros_like(L)
+    return _Terms(cross_entropy, nll, m + L, entropy, kept, 1.0)
+
+
+def _kept(batch: Batch, targets: _Targets, statistics: list[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor | None]:
+    """The statistics, and which are used: those that count, and of weight 0 the ones that are numbers.
+
+    The loss of a weight of 0 is the derivative to that weight, so it is computed wherever it exists.
+    """
+    keep, weight = batch.where, batch.sample_weight
+    if weight is not None:
+        number = tf.reduce_all(tf.math.is_finite(tf.stack(statistics)), 0)
+        number = number if targets.bad is None else number & ~targets.bad
+        live = (weight != 0) | number
+        keep = live if keep is None else keep & live
+    return [_only(statistic, keep) for statistic in statistics], keep
+
+
+def _times(coefficient: Any, statistic: tf.Tensor) -> tf.Tensor | float:
+    """The product, where a coefficient of 0 skips its term: 0·−inf is no number."""
+    if not tf.is_tensor(coefficient):
+        return coefficient * statistic if coefficient else 0.0
+    skipped = (coefficient == 0) & tf.math.is_inf(statistic)
+    return coefficient * tf.where(skipped, tf.zeros_like(statistic), statistic)
+
+
+def _only(values: tf.Tensor, keep: tf.Tensor | None) -> tf.Tensor:
+    return values if keep is None else tf.where(keep, values, tf.zeros_like(values))
+
+
+def _meet(coefficient: Any, like: tf.Tensor, axis: int) -> Any:
+    """A coefficient of each position, shaped to meet an array with classes."""
+    by_position = tf.is_tensor(coefficient) and len(coefficient.shape) == len(like.shape) - 1
+    return tf.expand_dims(coefficient, axis) if by_position else coefficient
+
+
+# --- What the shared code asks of TensorFlow --------------------------------------------------------------------
+
+
+def functions_for(like: tf.Tensor) -> Functions:
+    """The shared code's functions, in the dtype that the loss of these logits has."""
+    dtype = loss_dtype(like)
+
+    def array(value: Any) -> tf.Tensor:
+        # Neither tf.cast(0.1, tf.float64) nor tf.where(condition, 0.9, 1.0) keeps the digits of float64.
+        is_array = tf.is_tensor(value) or isinstance(value, (np.ndarray, np.generic, tf.Variable))
+        return tf.cast(value, dtype) if is_array else tf.constant(value, dtype)
+
+    return Functions(
+        where=lambda condition, a, b: tf.where(condition, array(a), array(b)),
+        log=tf.math.log,
+        any=tf.reduce_any,
+        sum=tf.reduce_sum,
+        count=lambda condition: tf.cast(tf.math.count_nonzero(condition), dtype),
+        array=array,
+        ones_like=tf.ones_like,
+        size=tf.size,
+        length=lambda values: tf.shape(values)[0],
+    )
+
+
+def _describe(array: Any) -> Described | None:
+    if not (tf.is_tensor(array) or isinstance(array, (tf.Variable, np.ndarray, np.generic))):
+        return None
+    return Described(tuple(array.shape), tf.as_dtype(array.dtype).name)
+
+
+def _read(array: Any) -> Any:
+    """As NumPy's, if the values are at hand: neither symbolic nor on another device."""
+    if not tf.is_tensor(array) and not isinstance(array, tf.Variable):
+        return np.asarray(array)
+    at_hand = hasattr(array, "numpy") and "CPU" in array.device and not isinstance(array, tf.Variable)
+    return array.numpy() if at_hand else UNREAD
+
+
+reduction.register(tf.Tensor, functions_for)

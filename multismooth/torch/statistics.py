@@ -1,0 +1,227 @@
+"""What the loss needs of each row of logits, with exact derivatives of every order.
+
+For a row x with m = max x these are m itself, L = log Σ_k exp(x_k − m), and sums of (x_k − m) weighted by the
+target. m counts as a constant: shifting it changes nothing in a loss whose mass balances its target, and lse =
+m + L has the right derivative, softmax(x), all the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from multismooth.errors import InputError
+
+
+class LabelRow(NamedTuple):
+    """The statistics of each row; the class axis is kept, with length 1."""
+
+    m: Tensor
+    L: Tensor
+    own: Tensor
+    """x_y − m"""
+    rest: Tensor
+    """Σ_{k≠y} v_k·(x_k − m)"""
+
+
+def label_statistics(logits: Tensor, labels: Tensor, receivers: Tensor | None, dim: int, smooths: bool) -> LabelRow:
+    """Statistics for integer labels of the logits' rank; ``receivers`` is v, or None for ones."""
+    function = _CompiledLabelStatistics if torch.compiler.is_compiling() else _LabelStatistics
+    return LabelRow(*function.apply(logits, labels, receivers, dim, smooths))
+
+
+def soft_statistics(logits: Tensor, targets: tuple[Tensor, ...], dim: int) -> tuple[Tensor, ...]:
+    """m, L, and Σ_k t_k·(x_k − m) for each of the targets t."""
+    function = _CompiledSoftStatistics if torch.compiler.is_compiling() else _SoftStatistics
+    return function.apply(logits, dim, *targets)
+
+
+def loss_dtype(logits: Tensor) -> torch.dtype:
+    """The dtype that the loss is computed and returned in."""
+    return torch.float64 if logits.dtype == torch.float64 else torch.float32
+
+
+def _widened(logits: Tensor) -> Tensor:
+    return logits.to(loss_dtype(logits))
+
+
+def _shifted(logits: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
+    """m, L and x − m; L is log1p of the sum without one maximum, which keeps a confident row's digits."""
+    x = _widened(logits)
+    m, top = x.max(dim, keepdim=True)
+    z = x - m
+    # z is 0 at the maximum, or NaN in a row that has no finite one.
+    others = z.exp().scatter(dim, top, z.gather(dim, top))
+    return m, others.sum(dim, keepdim=True).log1p(), z
+
+
+def _weighted(coefficients: Tensor, z: Tensor) -> Tensor:
+    """The product, where a coefficient of 0 skips its term: 0·−inf is no number."""
+    return coefficients * z.masked_fill(coefficients == 0, 0.0)
+
+
+def _refuse_nested_jvp() -> None:
+    """PyTorch runs a Function's jvp with forward mode off: a jvp of a jvp would silently lack terms."""
+    levels = torch._C._functorch.get_interpreter_stack() or ()
+    if sum(level.key() == torch._C._functorch.TransformType.Jvp for level in levels) > 1:
+        raise InputError(
+            "nested_forward_mode",
+            "smoothed_cross_entropy",
+            "PyTorch differentiates no autograd.Function twice in forward mode",
+            "Take one of the two derivatives in reverse mode, as torch.func.hessian does",
+        )
+
+
+def _slope(g: Tensor, coefficients: Tensor, z: Tensor) -> Tensor:
+    """The gradient to the coefficients; a term that is skipped under a −inf logit has none."""
+    skipped = (coefficients == 0) & z.isinf()
+    return g * z.masked_fill(skipped, 0.0)
+
+
+def _without_label(z: Tensor, labels: Tensor, dim: int) -> Tensor:
+    return z.scatter(dim, labels, 0.0)
+
+
+def _pullback(logits: Tensor, m: Tensor, L: Tensor, cotangents: tuple[Tensor, ...]) -> Any:
+    """x, m and L for the backward pass, and the rows that no cotangent reaches: their gradient is 0.
+
+    Such a row may hold NaN. In a second derivative it would leak through 0·NaN, and so it is emptied.
+    """
+    dead = torch.stack([cotangent == 0 for cotangent in cotangents]).all(0)
+    x = _widened(logits)
+    if torch.is_grad_enabled():
+        x, m, L = (tensor.masked_fill(dead, 0.0) for tensor in (x, m, L))
+    return x, m, L, dead
+
+
+class _LabelStatistics(Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        logits: Tensor, labels: Tensor, receivers: Tensor | None, dim: int, smooths: bool
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        m, L, z = _shifted(logits, dim)
+        own = z.gather(dim, labels)
+        if not smooths:
+            return m, L, own, torch.zeros_like(L)
+        z = _without_label(z, labels, dim)
+        if receivers is not None:
+            z = _weighted(receivers, z)
+        return m, L, own, z.sum(dim, keepdim=True)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        logits, labels, receivers, ctx.dim, ctx.smooths = inputs
+        m, L, *_ = output
+        ctx.mark_non_differentiable(m)
+        # L is saved as an output, so that a second derivative finds its way through it.
+        ctx.save_for_backward(logits, labels, receivers, m, L)
+        ctx.save_for_forward(logits, labels, receivers, m, L)
+
+    @staticmethod
+    def backward(ctx: Any, _m: Tensor, g: Tensor, g_own: Tensor, g_rest: Tensor) -> Any:
+        logits, labels, receivers, m, L = ctx.saved_tensors
+        dim = ctx.dim
+        x, m, L, dead = _pullback(logits, m, L, (g, g_own, g_rest))
+        z = x - m
+        grad_logits = grad_receivers = None
+        if ctx.needs_input_grad[0]:
+            grad = g * (z - L).exp()
+            own = g_own
+            if ctx.smooths:
+                rest = g_rest if receivers is None else g_rest * receivers
+                grad = grad + rest
+                own = g_own - (rest if receivers is None else _at(rest, labels, dim))
+            grad = grad.scatter_add(dim, labels, own.expand(labels.shape))
+            grad_logits = grad.masked_fill(dead, 0.0).to(logits.dtype)
+        if ctx.needs_input_grad[2]:
+            rest = _without_label(_slope(g_rest, receivers, z), labels, dim)
+            grad_receivers = rest.masked_fill(dead, 0.0).sum_to_size(receivers.shape)
+        return grad_logits, None, grad_receivers, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, t_logits: Tensor, _labels: Any, t_receivers: Any, *_: Any) -> Any:
+        _refuse_nested_jvp()
+        logits, labels, receivers, m, L = ctx.saved_tensors
+        dim = ctx.dim
+        z = _widened(logits) - m
+        t = torch.zeros_like(z) if t_logits is None else _widened(t_logits)
+        t_L = ((z - L).exp() * t).sum(dim, keepdim=True)
+        t_rest = torch.zeros_like(L)
+        if ctx.smooths:
+            rest = t if receivers is None else receivers * t
+            if t_receivers is not None:
+                rest = rest + _slope(t_receivers, receivers, z)
+            t_rest = _without_label(rest.expand_as(z), labels, dim).sum(dim, keepdim=True)
+        return None, t_L, t.gather(dim, labels), t_rest
+
+
+class _SoftStatistics(Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(logits: Tensor, dim: int, *targets: Tensor) -> tuple[Tensor, ...]:
+        m, L, z = _shifted(logits, dim)
+        return m, L, *(_weighted(target, z).sum(dim, keepdim=True) for target in targets)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        logits, ctx.dim, *targets = inputs
+        m, L, *_ = output
+        ctx.mark_non_differentiable(m)
+        ctx.save_for_backward(logits, m, L, *targets)
+        ctx.save_for_forward(logits, m, L, *targets)
+
+    @staticmethod
+    def backward(ctx: Any, _m: Tensor, g: Tensor, *g_dots: Tensor) -> Any:
+        logits, m, L, *targets = ctx.saved_tensors
+        x, m, L, dead = _pullback(logits, m, L, (g, *g_dots))
+        z = x - m
+        grad_logits = None
+        if ctx.needs_input_grad[0]:
+            grad = g * (z - L).exp()
+            for g_dot, target in zip(g_dots, targets, strict=True):
+                grad = grad + g_dot * target
+            grad_logits = grad.masked_fill(dead, 0.0).to(logits.dtype)
+        grad_targets = (
+            _slope(g_dot, target, z).masked_fill(dead, 0.0) if needed else None
+            for g_dot, target, needed in zip(g_dots, targets, ctx.needs_input_grad[2:], strict=True)
+        )
+        return grad_logits, None, *grad_targets
+
+    @staticmethod
+    def jvp(ctx: Any, t_logits: Tensor, _dim: Any, *t_targets: Any) -> Any:
+        _refuse_nested_jvp()
+        logits, m, L, *targets = ctx.saved_tensors
+        dim = ctx.dim
+        z = _widened(logits) - m
+        t = torch.zeros_like(z) if t_logits is None else _widened(t_logits)
+        t_L = ((z - L).exp() * t).sum(dim, keepdim=True)
+        dots = []
+        for target, t_target in zip(targets, t_targets, strict=True):
+            dot = target * t
+            if t_target is not None:
+                dot = dot + _slope(t_target, target, z)
+            dots.append(dot.sum(dim, keepdim=True))
+        return None, t_L, *dots
+
+
+class _CompiledLabelStatistics(_LabelStatistics):
+    """Dynamo traces no Function that has a jvp of its own."""
+
+    jvp = Function.jvp
+
+
+class _CompiledSoftStatistics(_SoftStatistics):
+    jvp = Function.jvp
+
+
+def _at(values: Tensor, labels: Tensor, dim: int) -> Tensor:
+    """Each row's value at its label."""
+    shape = list(labels.shape)
+    shape[dim] = values.shape[dim]
+    return values.expand(shape).gather(dim, labels)
