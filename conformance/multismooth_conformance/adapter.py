@@ -49,8 +49,15 @@ class Adapter(Protocol):
     gradients: Sequence[str]
     """The inputs that it differentiates: "logits", and any of labels, sample_weight, class_weight, prior."""
 
+    refuses: bool
+    """Whether it refuses bad values. If not, the invalid vectors are not for it."""
+
     def supports(self, spec: Mapping[str, Any]) -> str | None:
-        """None, or the reason why it cannot compute this spec."""
+        """None, or the reason why it cannot compute this spec.
+
+        Beside the fields it holds what else decides: ``soft_labels``, the ``dtype`` of the logits, and the optional
+        arguments that are ``given``.
+        """
         ...
 
     def run(self, inputs: Inputs, cotangent: Array, mode: str) -> tuple[Array, Mapping[str, Array]]:
@@ -71,4 +78,9 @@ def unsupported(adapter: Adapter, inputs: Inputs) -> str | None:
         if name in inputs.arrays and name not in adapter.arguments:
             return f"takes no {name}"
     soft = not np.issubdtype(inputs.arrays["labels"].dtype, np.integer)
-    return adapter.supports(dict(inputs.spec) | {"soft_labels": soft})
+    more = {
+        "soft_labels": soft,
+        "dtype": str(inputs.arrays["logits"].dtype),
+        "given": tuple(name for name in OPTIONAL if name in inputs.arrays),
+    }
+    return adapter.supports(dict(inputs.spec) | more)

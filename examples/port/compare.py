@@ -22,6 +22,7 @@ class Row:
     run: str
     dtype: str
     final_loss: float
+    farthest: str
     losses: float
     weights: float
 
@@ -50,6 +51,12 @@ class Seam:
     @property
     def ratio(self) -> float:
         return self.after / self.before
+
+    def factor(self) -> str:
+        """The ratio for people: what is nearly 1 with its distance from it."""
+        if self.ratio == 1:
+            return "1"
+        return f"1 ({self.ratio - 1:+.0e})" if abs(self.ratio - 1) < 1e-3 else f"{self.ratio:.4f}"
 
 
 Record = list[dict[str, Any]]
@@ -88,10 +95,12 @@ class Run:
     losses: np.ndarray
     weights: Arrays
 
-    def against(self, others: Mapping[str, Run]) -> tuple[float, float]:
-        """The worst differences, of losses and of weights."""
-        worst_loss = max(loss_difference(self.losses, other.losses) for other in others.values())
-        return worst_loss, max(weight_difference(self.weights, other.weights) for other in others.values())
+    def against(self, others: Mapping[str, Run]) -> tuple[str, float, float]:
+        """Which run is farthest, and the worst differences of losses and of weights."""
+        losses = {name: loss_difference(self.losses, other.losses) for name, other in others.items()}
+        weights = {name: weight_difference(self.weights, other.weights) for name, other in others.items()}
+        farthest = max(others, key=lambda name: max(losses[name], weights[name]))
+        return farthest, max(losses.values()), max(weights.values())
 
 
 def read_run(plan: Plan, run: str, dtype: str) -> Run:

@@ -21,7 +21,8 @@ CELL = 10
 """A scan lies somewhere in a cell of this side, so at least some gap surrounds it."""
 BATCH = 8
 BATCHES = 20
-SEED = 0
+SEED = 3
+"""With 120 steps both hand-overs fall on a batch with a middling share of labels."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import optax
 import worker
 from data import CLASSES
 from flax import nnx
-from state import HIDDEN, KERNEL, Arrays, State
+from state import HIDDEN, KERNELS, Arrays, State
 
 from multismooth.jax import smoothed_cross_entropy
 
@@ -24,12 +24,11 @@ class Net(nnx.Module):
     """Two convolutions with a tanh between them."""
 
     def __init__(self, dtype: str, rngs: nnx.Rngs) -> None:
-        def conv(features_in: int, features_out: int) -> nnx.Conv:
-            size = (KERNEL, KERNEL)
-            return nnx.Conv(features_in, features_out, size, dtype=dtype, param_dtype=dtype, rngs=rngs)
+        def conv(features_in: int, features_out: int, side: int) -> nnx.Conv:
+            return nnx.Conv(features_in, features_out, (side, side), dtype=dtype, param_dtype=dtype, rngs=rngs)
 
-        self.conv1 = conv(1, HIDDEN)
-        self.conv2 = conv(HIDDEN, CLASSES)
+        self.conv1 = conv(1, HIDDEN, KERNELS[0])
+        self.conv2 = conv(HIDDEN, CLASSES, KERNELS[1])
 
     def __call__(self, images: jax.Array) -> jax.Array:
         return self.conv2(jnp.tanh(self.conv1(images)))

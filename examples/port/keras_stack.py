@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import worker
 from data import CLASSES, SIDE
-from state import HIDDEN, KERNEL, NAMES, State
+from state import HIDDEN, KERNELS, NAMES, State
 
 from multismooth.keras import SmoothedCrossEntropy
 
@@ -25,12 +25,11 @@ def make_tanh() -> str | Callable[..., Any]:
 
 
 def make_net() -> keras.Model:
-    size = (KERNEL, KERNEL)
     return keras.Sequential(
         [
             keras.Input((SIDE, SIDE, 1)),
-            keras.layers.Conv2D(HIDDEN, size, padding="same", activation=make_tanh(), name="conv1"),
-            keras.layers.Conv2D(CLASSES, size, padding="same", name="conv2"),
+            keras.layers.Conv2D(HIDDEN, KERNELS[0], padding="same", activation=make_tanh(), name="conv1"),
+            keras.layers.Conv2D(CLASSES, KERNELS[1], padding="same", name="conv2"),
         ]
     )
 

@@ -91,6 +91,8 @@ class Launcher:
             raise StackError(f"{part} ended with code {process.returncode}; the end of {log}:\n{tail(log)}")
         self.seconds[part] = time.monotonic() - started
         self.progress.stop_task(self.bars[part])
+        if not self.console.is_terminal:  # no bars there, so a log shows at least who is done
+            self.console.print(f"{part} done in {self.seconds[part]:.0f} s", highlight=False)
 
     def _start(self, part: Part, errors: IO[str]) -> subprocess.Popen[str]:
         program, extra = PROGRAMS[part.stack]

@@ -1,6 +1,6 @@
 """One training run, moved from PyTorch to Flax to Keras, without a seam in its loss curve.
 
-    python examples/port/run.py [--dialect torch] [--label-smoothing 0.1] [--steps 120] [--out port-results]
+    python examples/port/run.py [--dialect torch] [--label-smoothing 0.1] [--steps 120] [--out results/port]
 
 (a) The whole run in each of four stacks agrees. (b) The run that changes hands equals the unbroken one. Where one of
 them does not, the exit code is 1. (c) For comparison: the same hand-over with the frameworks' own losses.
@@ -50,7 +50,7 @@ def main() -> int:
         console.print(f"port failed: {error}", style="bold red", markup=False)
         return 1
     results = collect(plan, spec, seconds)
-    report(console, plan, results)
+    report(console, results)
     (arguments.out / "results.json").write_text(json.dumps(as_data(results), indent=1))
     draw(plan, results, arguments.out / "port.png")
     console.print(f"\n{time.monotonic() - started:.0f} s; picture and numbers: {arguments.out}/port.png, results.json")
@@ -62,7 +62,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--dialect", choices=DIALECTS, default="torch", help="the loss of the run")
     parser.add_argument("--label-smoothing", type=float, help="ε, 0.1 where the dialect does not fix its target")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"steps of the run, {STEPS} by default, at least 3")
-    parser.add_argument("--out", type=Path, default=Path("port-results"), help="folder of the results")
+    parser.add_argument("--out", type=Path, default=Path("results/port"), help="folder of the results")
     arguments = parser.parse_args()
     if arguments.steps < len(ROUTE):
         parser.error(f"--steps is {arguments.steps}, and three frameworks share them: pass 3 or more")
@@ -145,38 +145,37 @@ def as_data(value: Any) -> Any:
 
 
 def show_header(console: Console, arguments: argparse.Namespace, spec: Spec, data: Data) -> None:
-    share = data.labelled_share()
-    original = DIALECTS[arguments.dialect].smoothed(arguments.label_smoothing)
-    console.print(f"[bold]The loss[/] {DIALECTS[arguments.dialect].library}: ", end="")
-    console.print(repr(spec), markup=False, highlight=False)
+    share = 100 * data.labelled_share()
+    dialect = DIALECTS[arguments.dialect]
+    original = dialect.smoothed(arguments.label_smoothing)
+    lines = [f"The loss  {dialect.library}: {spec!r}"]
     for field in ("ignore_index", "reduction"):
         before, now = getattr(original, field), getattr(spec, field)
         if before != now:
-            console.print(f"         {field} is {now!r} here, in the place of {before!r}", highlight=False)
-    console.print(
-        f"[bold]The data[/] {len(data.images)} images of 32×32 put together from scanned digits; of a batch's pixels "
-        f"{100 * share.min():.1f} % to {100 * share.max():.1f} % are labelled\n"
-        f"[bold]The run[/]  {arguments.steps} steps of {BATCH} images, SGD with momentum {MOMENTUM} and a "
-        f"learning rate of {learning_rate(spec):g}\n",
-        highlight=False,
-    )
+            lines.append(f"          with {field}={now!r} in the place of {before!r}")
+    lines += [
+        f"The data  {len(data.images)} images of 32×32 put together from scanned digits;",
+        f"          {share.min():.1f} % to {share.max():.1f} % of a batch's pixels are labelled",
+        f"The run   {arguments.steps} steps of {BATCH} images, SGD with momentum {MOMENTUM} and a learning rate of "
+        f"{learning_rate(spec):g}",
+    ]
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
-def report(console: Console, plan: Plan, results: dict[str, Any]) -> None:
+def report(console: Console, results: dict[str, Any]) -> None:
     console.print(rows_table("(a) The whole run in each stack, against the other three", results["stacks"]))
-    title = f"(b) The run handed from {' to '.join(ROUTE)}, against the unbroken run of each stack"
-    console.print(rows_table(title, results["handover"]))
-    seams = [*((f"ours, {dtype}", seam) for dtype in DTYPES for seam in results["seams"][dtype])]
-    seams += [("their own losses", seam) for seam in results["own_seams"]]
-    seams += [("their own, mean over labelled", seam) for seam in results["own_labelled_seams"]]
+    console.print(rows_table(f"(b) {' → '.join(ROUTE)}, against the four unbroken runs", results["handover"]))
+    seams = [(f"ours, {dtype}", seam) for dtype in DTYPES for seam in results["seams"][dtype]]
+    seams += [("their own", seam) for seam in results["own_seams"]]
+    seams += [("own, labelled", seam) for seam in results["own_labelled_seams"]]
     console.print(seams_table(seams))
     show_ends(console, results)
 
 
 def rows_table(title: str, rows: Iterable[Row]) -> Table:
     table = Table("run", "dtype", title=title, title_justify="left", title_style="bold")
-    for name in ("final loss", "losses differ by", "weights differ by", "bound", "ok"):
-        table.add_column(name, justify="right")
+    for name in ("final loss", "losses", "weights", "bound", "ok"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         differences = (f"{row.losses:.1e}", f"{row.weights:.1e}", f"{row.bound:.0e}")
         verdict = "[green]yes[/]" if row.ok else "[bold red]NO[/]"
@@ -186,12 +185,13 @@ def rows_table(title: str, rows: Iterable[Row]) -> Table:
 
 def seams_table(seams: Iterable[tuple[str, Seam]]) -> Table:
     """(c) beside (b): what one batch's loss does at each hand-over, with the same weights."""
-    title = "(c) The loss of one batch with the same weights, before and after a hand-over"
-    table = Table("loss", "hand-over", title=title, title_justify="left", title_style="bold")
-    for name in ("step", "before", "after", "after/before", "off by"):
-        table.add_column(name, justify="right")
+    title = "(c) One batch's loss with the same weights, before and after a hand-over"
+    note = "their own: each as documented; own, labelled: the same with a mean over the labelled pixels"
+    table = Table("loss", "hand-over", title=title, title_justify="left", title_style="bold", caption=note)
+    for name in ("step", "before", "after", "factor"):
+        table.add_column(name, justify="right", no_wrap=True)
     for name, seam in seams:
-        losses = (f"{seam.before:.6f}", f"{seam.after:.6f}", f"{seam.ratio:.6f}", f"{abs(seam.ratio - 1):.1e}")
+        losses = (f"{seam.before:.6f}", f"{seam.after:.6f}", seam.factor())
         table.add_row(name, f"{seam.giver} → {seam.taker}", str(seam.step), *losses)
     return table
 
@@ -200,9 +200,9 @@ def show_ends(console: Console, results: dict[str, Any]) -> None:
     ends, apart = results["final_losses"], results["own_weights"]
     console.print(
         "After the last step, the loss of all images:\n"
-        f"  ours            {ends['handover']:.6f} handed over, {ends['whole-torch']:.6f} unbroken\n"
-        f"  their own       {ends['own-handover']:.6f} handed over, {ends['own-whole']:.6f} unbroken "
-        f"(both by torch's; the weights end {apart:.1e} apart)",
+        f"  ours       {ends['handover']:.6f} handed over, {ends['whole-torch']:.6f} unbroken\n"
+        f"  their own  {ends['own-handover']:.6f} handed over, {ends['own-whole']:.6f} unbroken (both by torch's)\n"
+        f"             where a weight ends {apart:.1%} of the largest weight away",
         highlight=False,
     )
 
@@ -212,9 +212,10 @@ def conclude(console: Console, results: dict[str, Any]) -> int:
     failed = [row for row in (*results["stacks"], *results["handover"]) if not row.ok]
     for row in failed:
         console.print(
-            f"port failed: {row.run} in {row.dtype} differs from the other runs by {row.losses:.1e} in its losses and "
-            f"{row.weights:.1e} in its weights, and the bound is {row.bound:.0e}.",
+            f"port failed: {row.run} in {row.dtype} differs by {row.losses:.1e} in its losses and {row.weights:.1e} in "
+            f"its weights, most of all from the unbroken {row.farthest}; the bound is {row.bound:.0e}.",
             style="bold red",
+            soft_wrap=True,
         )
     if not failed:
         console.print("(a) and (b) hold: one curve, no seam.", style="bold green")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from data import CLASSES
 
-KERNEL = 7
+KERNELS = (7, 5)
 HIDDEN = 16
 LAYERS = ("conv1", "conv2")
 NAMES = tuple(f"{layer}/{kind}" for layer in LAYERS for kind in ("kernel", "bias"))
@@ -49,16 +49,15 @@ def initial_state(dtype: str, seed: int = 0) -> State:
     """
     rng = np.random.default_rng(seed)
     weights = {
-        "conv1/kernel": 3.0 * random_kernel(rng, 1, HIDDEN),
+        "conv1/kernel": 4.0 * random_kernel(rng, KERNELS[0], 1, HIDDEN),
         "conv1/bias": np.zeros(HIDDEN),
-        "conv2/kernel": 0.3 * random_kernel(rng, HIDDEN, CLASSES),
+        "conv2/kernel": 0.3 * random_kernel(rng, KERNELS[1], HIDDEN, CLASSES),
         "conv2/bias": np.zeros(CLASSES),
     }
     weights = {name: array.astype(np.float32).astype(dtype) for name, array in weights.items()}
     return State(weights, {name: np.zeros_like(array) for name, array in weights.items()})
 
 
-def random_kernel(rng: np.random.Generator, features_in: int, features_out: int) -> np.ndarray:
+def random_kernel(rng: np.random.Generator, side: int, features_in: int, features_out: int) -> np.ndarray:
     """Variance 1/fan-in, so that a layer keeps the size of what passes through it."""
-    shape = (KERNEL, KERNEL, features_in, features_out)
-    return rng.standard_normal(shape) / np.sqrt(KERNEL * KERNEL * features_in)
+    return rng.standard_normal((side, side, features_in, features_out)) / (side * np.sqrt(features_in))

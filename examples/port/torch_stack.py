@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import worker
 from data import CLASSES, UNLABELLED
-from state import HIDDEN, KERNEL, Arrays, State
+from state import HIDDEN, KERNELS, Arrays, State
 from torch import nn
 
 from multismooth.torch import SmoothedCrossEntropy
@@ -19,9 +19,9 @@ torch.set_num_threads(1)
 
 def make_net() -> nn.Sequential:
     layers = {
-        "conv1": nn.Conv2d(1, HIDDEN, KERNEL, padding="same"),
+        "conv1": nn.Conv2d(1, HIDDEN, KERNELS[0], padding="same"),
         "tanh": nn.Tanh(),
-        "conv2": nn.Conv2d(HIDDEN, CLASSES, KERNEL, padding="same"),
+        "conv2": nn.Conv2d(HIDDEN, CLASSES, KERNELS[1], padding="same"),
     }
     return nn.Sequential(OrderedDict(layers))
 

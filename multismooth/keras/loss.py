@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 from keras import ops
+from keras.src.backend import get_keras_mask
 
 from multismooth import dialects
 from multismooth.errors import InputError
@@ -91,7 +92,7 @@ class SmoothedCrossEntropy(keras.losses.Loss):
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         # Not the base class's: it casts the labels to the loss's dtype, where 257 may become 256.
-        mask = getattr(y_pred, "_keras_mask", None)
+        mask = get_keras_mask(y_pred)
         with keras.name_scope(self.name):
             y_pred = ops.convert_to_tensor(y_pred)
             y_true = _labels(ops.convert_to_tensor(y_true), y_pred)

@@ -16,8 +16,9 @@ class RoomAdapter:
     name = ""
     modes: tuple[str, ...] = ("eager",)
     unread: tuple[str, ...] = ()
-    arguments = OPTIONAL
-    gradients = ("logits", "labels", "sample_weight", "class_weight", "prior")
+    arguments: tuple[str, ...] = OPTIONAL
+    gradients: tuple[str, ...] = ("logits", "labels", "sample_weight", "class_weight", "prior")
+    refuses = True
 
     def supports(self, spec: Mapping[str, Any]) -> str | None:
         return None
@@ -25,3 +26,15 @@ class RoomAdapter:
 
 def spec_of(fields: Mapping[str, Any]) -> Spec:
     return Spec.from_json(json.dumps(dict(fields)))
+
+
+def plain_target(spec: Mapping[str, Any]) -> str | None:
+    """Why a loss that knows nothing but ε/K for every class cannot compute this, or None."""
+    if spec["dtype"] in ("float16", "bfloat16"):
+        return "computes in half precision"
+    if spec["spread"] != "uniform" or spec["values"] is not None:
+        return "spreads ε over all classes only"
+    for field in ("exclude", "kl", "z_loss"):
+        if spec[field]:
+            return f"has no {field}"
+    return "has no out_of_range='nan'" if spec["out_of_range"] == "nan" else None

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from multismooth import Spec
 from multismooth import tensorflow as room
 from multismooth_conformance.adapter import Array, Inputs
 from multismooth_conformance.adapters.rooms import RoomAdapter, spec_of
@@ -19,6 +20,9 @@ class TensorFlowAdapter(RoomAdapter):
     modes = ("eager", "compiled", "xla")
     unread = ("compiled", "xla")
 
+    def call(self, spec: Spec, axis: int, arrays: dict[str, Any]) -> Any:
+        return room.smoothed_cross_entropy(spec=spec, axis=axis, **arrays)
+
     def run(self, inputs: Inputs, cotangent: Array, mode: str) -> tuple[Array, dict[str, Array]]:
         spec, wanted = spec_of(inputs.spec), inputs.differentiable()
 
@@ -26,7 +30,7 @@ class TensorFlowAdapter(RoomAdapter):
             watched = [arrays[name] for name in wanted]
             with tf.GradientTape() as tape:
                 tape.watch(watched)
-                loss = room.smoothed_cross_entropy(spec=spec, axis=inputs.axis, **arrays)
+                loss = self.call(spec, inputs.axis, arrays)
             gradients = tape.gradient(loss, watched, cotangent, unconnected_gradients="zero")
             return loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 
 from collections.abc import Callable
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 import torch
 
+from multismooth import Spec
 from multismooth import torch as room
 from multismooth_conformance.adapter import Array, Inputs
 from multismooth_conformance.adapters.rooms import RoomAdapter, spec_of
@@ -25,6 +27,9 @@ class TorchAdapter(RoomAdapter):
     unread = ("compiled",)
     backend = "aot_eager"
 
+    def call(self, spec: Spec, axis: int, arrays: dict[str, Any]) -> Any:
+        return room.smoothed_cross_entropy(spec=spec, axis=axis, **arrays)
+
     def run(self, inputs: Inputs, cotangent: Array, mode: str) -> tuple[Array, dict[str, Array]]:
         arrays = {name: tensor(array) for name, array in inputs.arrays.items()}
         wanted = inputs.differentiable()
@@ -33,7 +38,7 @@ class TorchAdapter(RoomAdapter):
         spec = spec_of(inputs.spec)
 
         def call(arrays: dict[str, torch.Tensor]) -> torch.Tensor:
-            return room.smoothed_cross_entropy(spec=spec, axis=inputs.axis, **arrays)
+            return self.call(spec, inputs.axis, arrays)
 
         if mode == "compiled":
             loss = self._compiled(call, arrays)

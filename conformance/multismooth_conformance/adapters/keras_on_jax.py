@@ -1,0 +1,18 @@
+"""``multismooth.keras`` on its jax backend."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["KERAS_BACKEND"] = "jax"
+
+from multismooth_conformance.adapters.keras_loss import KerasCall
+from multismooth_conformance.adapters.jax_room import JaxAdapter
+
+
+class KerasOnJaxAdapter(KerasCall, JaxAdapter):
+    name = "keras-jax"
+    modes = ("compiled",)
+
+
+ADAPTER = KerasOnJaxAdapter()

@@ -1,0 +1,142 @@
+"""Every check of the project: ``python -m nox`` runs them all, ``python -m nox -s port`` the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "types", "vectors", "tests", "conformance", "package", "lowest"]
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+RESULTS = Path("results/conformance")
+ADAPTERS = "multismooth_conformance.adapters"
+
+# A framework is a row: the groups of its environment, and the implementations that run in it.
+ROOMS = {
+    "reference": ([], ["reference"]),
+    "torch": (["torch", "keras"], ["torch_room", "keras_on_torch", "torch_native"]),
+    "jax": (["jax", "keras"], ["jax_room", "keras_on_jax", "optax_native"]),
+    "tensorflow": (["tensorflow", "keras"], ["tensorflow_room", "keras_on_tensorflow"]),
+}
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+
+# The lowest versions that the extras admit, in one environment.
+LOWEST = ["numpy==2.0.2", "torch==2.13.0", "jax==0.7.0", "tensorflow==2.20.0", "keras==3.10.0"]
+LOWEST_TOOLS = ["pytest==8.2.0", "pytest-xdist==3.6.1", "ml_dtypes==0.5.1"]
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """The project with the exact versions of some dependency groups."""
+    session.install(*nox.project.dependency_groups(PROJECT, "test", *groups), "-e", ".")
+
+
+def suite(session: nox.Session, adapter: str, *arguments: str, tests: str = "") -> None:
+    """The conformance suite against one implementation."""
+    folder = "conformance/multismooth_conformance/suite"
+    session.run(
+        "pytest",
+        folder + tests,
+        f"--multismooth-adapter={ADAPTERS}.{adapter}:ADAPTER",
+        "--quiet",
+        "--no-header",
+        "-p",
+        "no:cacheprovider",
+        *arguments,
+        env=QUIET,
+    )
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, by ruff."""
+    session.install(*nox.project.dependency_groups(PROJECT, "lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types of all that is framework-free, by mypy --strict."""
+    session.install(*nox.project.dependency_groups(PROJECT, "types"))
+    session.run("mypy")
+
+
+@nox.session
+def vectors(session: nox.Session) -> None:
+    """The vectors are what mpmath computes, and fit their schema."""
+    session.install(*nox.project.dependency_groups(PROJECT, "vectors"))
+    session.run("python", "conformance/generate.py", "--check")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """What needs no framework."""
+    install(session, "vectors", "port_data")
+    session.run("pytest", "tests", *(f"--ignore=tests/{room}_room" for room in [*ROOMS, "keras"]), *session.posargs)
+    session.run("pytest", "--doctest-modules", *sorted(map(str, Path("multismooth").glob("[a-z]*.py"))), "multismooth/numpy")
+
+
+@nox.session
+@nox.parametrize("room", [*ROOMS, "table"], ids=[*ROOMS, "table"])
+def conformance(session: nox.Session, room: str) -> None:
+    """The suite against every implementation, the room's own tests, and one table across frameworks."""
+    if room == "table":
+        table(session)
+        return
+    groups, adapters = ROOMS[room]
+    install(session, *groups)
+    for adapter in adapters:
+        report = RESULTS / f"{adapter}.json"
+        report.unlink(missing_ok=True)
+        native = adapter.endswith("_native")
+        suite(
+            session,
+            adapter,
+            f"--multismooth-report={report}",
+            *("-n", "2"),
+            tests="/test_vectors.py" if native else "",
+        )
+    if room != "reference":
+        env = QUIET | {"KERAS_BACKEND": room}
+        session.run("pytest", f"tests/{room}_room", "tests/keras_room", "--durations=5", env=env)
+        session.run("pytest", "--doctest-modules", f"multismooth/{room}", "multismooth/keras", env=env)
+
+
+def table(session: nox.Session) -> None:
+    """Passed vectors, worst errors, and the worst difference between any two."""
+    install(session)
+    reports = [str(RESULTS / f"{adapter}.json") for _, adapters in ROOMS.values() for adapter in adapters]
+    session.run("python", "-m", "multismooth_conformance", *reports)
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """The wheel, installed without the checkout, runs the vectors."""
+    session.install(*nox.project.dependency_groups(PROJECT, "package", "test"))
+    session.run("pytest", "packaging", *session.posargs)
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """The lowest supported versions of everything, on the vectors by hand and the bad values."""
+    session.install(*LOWEST, *LOWEST_TOOLS, "-e", ".")
+    for adapter in ("reference", "torch_room", "jax_room", "tensorflow_room", "keras_on_tensorflow"):
+        suite(session, adapter, "-k", "by-hand or (invalid and eager)", tests="/test_vectors.py")
+
+
+@nox.session(default=False)
+def inductor(session: nox.Session) -> None:
+    """The vectors through torch.compile's own code generator, which needs a C++ compiler."""
+    install(session, "torch")
+    suite(session, "torch_inductor", *(session.posargs or ["-k", "by-hand or article"]), tests="/test_vectors.py")
+
+
+@nox.session(default=False)
+def port(session: nox.Session) -> None:
+    """The main job: one training run that moves between frameworks without a seam."""
+    session.install(*nox.project.dependency_groups(PROJECT, "port"), "-e", ".")
+    session.run("python", "examples/port/run.py", *session.posargs, env=QUIET)

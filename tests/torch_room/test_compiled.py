@@ -1,0 +1,118 @@
+"""torch.compile: one graph for all batches, and no silent second derivative."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
+
+from multismooth import Spec
+from multismooth.torch import SmoothedCrossEntropy, smoothed_cross_entropy
+
+SPECS = [
+    Spec(0.1),
+    Spec(0.1, "others", ignore_index=-100, z_loss=1e-4),
+    Spec(0.1, kl=True, exclude=(1,), denominator="sequences", empty="nan"),
+    Spec(values=(0.9, 0.005), out_of_range="nan", reduction="none"),
+]
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled() -> Iterator[None]:
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+def batch(seed: int, *shape: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, labels and a mask, another for every seed; the last mask is empty."""
+    random = torch.Generator().manual_seed(seed)
+    logits = torch.randn(*shape, 5, generator=random, dtype=torch.float64).requires_grad_()
+    labels = torch.randint(5, shape, generator=random)
+    return logits, labels, torch.rand(shape, generator=random) < 1 - seed / 3
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=repr)
+def test_another_mask_needs_no_other_graph(spec: Spec) -> None:
+    counter = CompileCounterWithBackend("aot_eager")
+
+    def loss(logits: Tensor, labels: Tensor, where: Tensor) -> Tensor:
+        return smoothed_cross_entropy(logits, labels, spec, where=where)
+
+    compiled = torch.compile(loss, backend=counter, fullgraph=True)
+    for seed in range(4):
+        arguments = batch(seed, 3, 4)
+        torch.testing.assert_close(compiled(*arguments), loss(*arguments), rtol=1e-14, atol=1e-15, equal_nan=True)
+    assert counter.frame_count == 1
+
+
+def test_another_batch_size_needs_no_other_graph() -> None:
+    counter = CompileCounterWithBackend("aot_eager")
+
+    def loss(logits: Tensor, labels: Tensor, where: Tensor) -> Tensor:
+        return smoothed_cross_entropy(logits, labels, SPECS[1], where=where)
+
+    compiled = torch.compile(loss, backend=counter, fullgraph=True, dynamic=True)
+    for size in (3, 5, 8):
+        arguments = batch(1, size, 4)
+        torch.testing.assert_close(compiled(*arguments), loss(*arguments), rtol=1e-14, atol=1e-15)
+    assert counter.frame_count == 1
+
+
+def test_a_normalizer_tensor_needs_no_other_graph() -> None:
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(smoothed_cross_entropy, backend=counter, fullgraph=True)
+    logits, labels, _ = batch(0, 3, 4)
+    losses = [compiled(logits, labels, normalizer=torch.tensor(float(n))) * n for n in (1, 2, 4)]
+    assert len({round(loss.item(), 12) for loss in losses}) == 1
+    assert counter.frame_count == 1
+
+
+def test_equal_specs_share_a_graph() -> None:
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(smoothed_cross_entropy, backend=counter, fullgraph=True)
+    logits, labels, _ = batch(0, 3, 4)
+    for _ in range(3):
+        compiled(logits, labels, Spec(label_smoothing=0.1, spread="others"))
+    assert counter.frame_count == 1
+
+
+def test_a_compiled_gradient_is_the_eager_one() -> None:
+    logits, labels, where = batch(1, 3, 4)
+    spec = SPECS[1]
+    compiled = torch.compile(smoothed_cross_entropy, backend="aot_eager", fullgraph=True)
+    ours, theirs = (
+        torch.autograd.grad(loss(logits, labels, spec, where=where), logits)[0]
+        for loss in (compiled, smoothed_cross_entropy)
+    )
+    torch.testing.assert_close(ours, theirs, rtol=1e-14, atol=1e-16)
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "soft"])
+def test_a_second_derivative_of_a_compiled_loss_raises(soft: bool) -> None:
+    logits, labels, _ = batch(0, 3, 4)
+    labels = torch.nn.functional.one_hot(labels, 5).double() if soft else labels
+    compiled = torch.compile(smoothed_cross_entropy, backend="aot_eager", fullgraph=True)
+    (gradient,) = torch.autograd.grad(compiled(logits, labels, 0.1), logits, create_graph=True)
+    with pytest.raises(RuntimeError, match="double backward"):
+        torch.autograd.grad(gradient.square().sum(), logits)
+
+
+def test_a_compiled_module() -> None:
+    criterion = SmoothedCrossEntropy(label_smoothing=0.1, ignore_index=255)
+    logits, labels, where = batch(1, 3, 4)
+    logits, labels = logits.movedim(-1, 1), labels.masked_fill(~where, 255)
+    compiled = torch.compile(criterion, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(logits, labels), criterion(logits, labels), rtol=1e-14, atol=0)
+
+
+def test_a_bad_label_makes_its_row_nan() -> None:
+    """A compiled graph cannot raise."""
+    logits, labels, _ = batch(0, 3, 4)
+    labels[1, 2] = 5
+    compiled = torch.compile(smoothed_cross_entropy, backend="aot_eager", fullgraph=True)
+    loss = compiled(logits, labels, Spec(0.1, reduction="none"))
+    assert loss.isnan().nonzero().tolist() == [[1, 2]]
+    (gradient,) = torch.autograd.grad(loss.sum(), logits)
+    assert gradient.isnan().any(-1).nonzero().tolist() == [[1, 2]]
