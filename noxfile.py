@@ -25,7 +25,7 @@ ROOMS = {
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
 
 # The lowest versions that the extras admit, in one environment.
-LOWEST = ["numpy==2.0.2", "torch==2.13.0", "jax==0.7.0", "tensorflow==2.20.0", "keras==3.10.0"]
+LOWEST = ["numpy==2.0.2", "torch==2.13.0", "jax==0.8.0", "tensorflow==2.20.0", "keras==3.10.0"]
 LOWEST_TOOLS = ["pytest==8.2.0", "pytest-xdist==3.6.1", "ml_dtypes==0.5.1"]
 
 
@@ -77,7 +77,9 @@ def tests(session: nox.Session) -> None:
     """What needs no framework."""
     install(session, "vectors", "port_data")
     session.run("pytest", "tests", *(f"--ignore=tests/{room}_room" for room in [*ROOMS, "keras"]), *session.posargs)
-    session.run("pytest", "--doctest-modules", *sorted(map(str, Path("multismooth").glob("[a-z]*.py"))), "multismooth/numpy")
+    session.run(
+        "pytest", "--doctest-modules", *sorted(map(str, Path("multismooth").glob("[a-z]*.py"))), "multismooth/numpy"
+    )
 
 
 @nox.session
@@ -97,7 +99,7 @@ def conformance(session: nox.Session, room: str) -> None:
             session,
             adapter,
             f"--multismooth-report={report}",
-            *("-n", "2"),
+            "--numprocesses=2",
             tests="/test_vectors.py" if native else "",
         )
     if room != "reference":
@@ -115,9 +117,16 @@ def table(session: nox.Session) -> None:
 
 @nox.session
 def package(session: nox.Session) -> None:
-    """The wheel, installed without the checkout, runs the vectors."""
+    """The wheel, installed without the checkout, has the vectors and runs them."""
     session.install(*nox.project.dependency_groups(PROJECT, "package", "test"))
-    session.run("pytest", "packaging", *session.posargs)
+    folder = session.create_tmp()
+    session.run("python", "-m", "build", "--wheel", "--no-isolation", "--outdir", folder)
+    wheel = max(Path(folder).glob("*.whl"), key=lambda path: path.stat().st_mtime)
+    session.install("--force-reinstall", "--no-deps", str(wheel))
+    with session.chdir(folder):
+        session.run("python", "-m", "multismooth")
+        suite = "multismooth_conformance.suite.test_vectors"
+        session.run("pytest", "--pyargs", suite, f"--multismooth-adapter={ADAPTERS}.reference:ADAPTER", "-q")
 
 
 @nox.session

@@ -46,7 +46,7 @@ class Totals(NamedTuple):
     nll: Any
     z_loss: Any
 
-    def __add__(self, other: Any) -> Totals:  # type: ignore[override]  # a sum, not a longer tuple
+    def __add__(self, other: Any) -> Totals:
         if not isinstance(other, Totals):
             return NotImplemented
         return Totals(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))

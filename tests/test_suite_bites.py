@@ -10,11 +10,11 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-
-from multismooth.numpy import functional
 from multismooth_conformance import Inputs, Vector, judge, load
 from multismooth_conformance.adapter import Array
 from multismooth_conformance.adapters.reference import ADAPTER, ReferenceAdapter
+
+from multismooth.numpy import functional
 
 PLUGIN = "multismooth_conformance.plugin"
 VECTORS = load()
@@ -216,7 +216,10 @@ BUGS: dict[str, tuple[str | None, Callable[[Inputs, Array], Outputs]]] = {
     "sample weights not in it": ("weights-not-in-denominator", swapped("denominator", weights="valid")),
     "class weight of the row": ("class-weight-rules", swapped("class_weight_rule", per_class="per_label")),
     "class weight of the column": ("class-weight-rules", swapped("class_weight_rule", per_label="per_class")),
-    "class weight of the label's term": ("class-weight-smoothing", swapped("class_weight_rule", per_class="label_term")),
+    "class weight of the label's term": (
+        "class-weight-smoothing",
+        swapped("class_weight_rule", per_class="label_term"),
+    ),
     "kl without the entropy": (None, changed(lambda inputs: with_spec(inputs, kl=False))),
     "the entropy twice": (None, entropy_twice),
     "classes reshaped, not moved": ("wrong-class-axis", changed(classes_not_moved)),

@@ -134,8 +134,4 @@ def class_offsets(shape: Sequence[int], axis: int) -> list[list[int]]:
     """Flat indices of the logits, as one list of K for each position in row-major order."""
     at = class_axis(len(shape), axis)
     outer, classes, inner = math.prod(shape[:at]), shape[at], math.prod(shape[at + 1 :])
-    return [
-        [(o * classes + k) * inner + i for k in range(classes)]
-        for o in range(outer)
-        for i in range(inner)
-    ]
+    return [[(o * classes + k) * inner + i for k in range(classes)] for o in range(outer) for i in range(inner)]

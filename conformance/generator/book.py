@@ -239,10 +239,7 @@ class Draw:
         if allowed is None:
             return [list(range(self.classes)) for _ in offsets]
         per_class = allowed.shape == (self.classes,)
-        return [
-            [k for k, j in enumerate(flat) if allowed.data[k if per_class else j]]
-            for flat in offsets
-        ]
+        return [[k for k, j in enumerate(flat) if allowed.data[k if per_class else j]] for flat in offsets]
 
     def _labels(self, allowed: Array | None, unignored: list[bool]) -> Array:
         choices = self._choices(allowed)
@@ -319,9 +316,7 @@ def _until(attempt: Callable[[], list[Any]], good: Callable[[list[Any]], bool]) 
 
 def _some(draw: random.Random, classes: int) -> list[bool]:
     """Two or more of the classes, and never all."""
-    return _until(
-        lambda: [draw.random() < 0.6 for _ in range(classes)], lambda m: 1 < sum(m) < classes
-    )
+    return _until(lambda: [draw.random() < 0.6 for _ in range(classes)], lambda m: 1 < sum(m) < classes)
 
 
 def composition(draw: random.Random, parts: int, total: int, least: int) -> list[int]:

@@ -29,9 +29,7 @@ def document(book: Book) -> dict[str, Json]:
     unknown = used - FLAGS.keys()
     if unknown:
         raise ValueError(f"flags without a note: {sorted(unknown)}")
-    notes = {
-        flag: {"bug": bug, "link": link} for flag, (bug, link) in FLAGS.items() if flag in used
-    }
+    notes = {flag: {"bug": bug, "link": link} for flag, (bug, link) in FLAGS.items() if flag in used}
     vectors = [vector.to_json() for vector in book.vectors]
     return {"version": "1", "notes": notes, "vectors": vectors}
 
@@ -52,9 +50,7 @@ def render(contents: dict[str, Json]) -> str:
 
 
 def _block(value: dict[str, Json], indent: str) -> str:
-    lines = [
-        f"{indent} {_line(key)}: {_value(key, item, indent + ' ')}" for key, item in value.items()
-    ]
+    lines = [f"{indent} {_line(key)}: {_value(key, item, indent + ' ')}" for key, item in value.items()]
     return indent + "{\n" + ",\n".join(lines) + f"\n{indent}}}"
 
 
@@ -120,24 +116,18 @@ def _hand_differences(contents: dict[str, Json]) -> list[str]:
             answer = answers(vector_from_json(record))
             for path, claimed, computed in _pairs(record, answer, ("expected", "scale")):
                 if not _same(claimed, computed):
-                    found.append(
-                        f"{HAND}: {record['id']} {path}: by hand {claimed}, oracle {computed}"
-                    )
+                    found.append(f"{HAND}: {record['id']} {path}: by hand {claimed}, oracle {computed}")
     return found
 
 
-def _pairs(
-    a: Json, b: Json, keys: Iterable[str], path: str = ""
-) -> Iterator[tuple[str, Json, Json]]:
+def _pairs(a: Json, b: Json, keys: Iterable[str], path: str = "") -> Iterator[tuple[str, Json, Json]]:
     """Leaves at the same place of two answers; a key on one side only is a leaf as well."""
     for key in keys:
         left, right, here = a.get(key), b.get(key), f"{path}/{key}"
         if isinstance(left, dict) and isinstance(right, dict):
             yield from _pairs(left, right, list(dict.fromkeys([*left, *right])), here)
         elif isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
-            yield from (
-                (f"{here}[{i}]", *pair) for i, pair in enumerate(zip(left, right, strict=True))
-            )
+            yield from ((f"{here}[{i}]", *pair) for i, pair in enumerate(zip(left, right, strict=True)))
         else:
             yield here, left, right
 

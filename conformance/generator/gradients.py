@@ -41,9 +41,7 @@ def effective_cotangents(problem: Problem, cotangent: Sequence[Number]) -> list[
     by = oracle.divisor(problem, counting)
     scale = outer / by if by else ZERO
     weights = oracle.coefficients(problem, counting)
-    return [
-        scale * a if counts else ZERO for a, counts in zip(weights, counting.counted, strict=True)
-    ]
+    return [scale * a if counts else ZERO for a, counts in zip(weights, counting.counted, strict=True)]
 
 
 def vanishes(problem: Problem) -> bool:
@@ -52,9 +50,7 @@ def vanishes(problem: Problem) -> bool:
     return is_mean and not oracle.divisor(problem, Counting.of(problem))
 
 
-def logits_gradient(
-    problem: Problem, rows: Sequence[Row], cotangent: Sequence[Number]
-) -> list[list[Number]]:
+def logits_gradient(problem: Problem, rows: Sequence[Row], cotangent: Sequence[Number]) -> list[list[Number]]:
     """Equation (3) times the effective cotangent, one list of K for each position."""
     effective = effective_cotangents(problem, cotangent)
     triples = zip(problem.positions, rows, effective, strict=True)
@@ -70,10 +66,7 @@ def _row_gradient(problem: Problem, position: Position, at: Row, effective: Numb
     q = oracle.weighted_target(problem, position)
     z = mp.mpf(problem.spec["z_loss"])
     factor = mp.fsum(q) + 2 * z * at.lse
-    return [
-        effective * (factor * at.probabilities[k] - q[k]) if position.allowed[k] else ZERO
-        for k in classes
-    ]
+    return [effective * (factor * at.probabilities[k] - q[k]) if position.allowed[k] else ZERO for k in classes]
 
 
 def objective(
@@ -102,10 +95,7 @@ def check_logits_gradient(
     draw = random.Random(seed)
     direction = [[mp.mpf(draw.randint(-8, 8)) / 4 for _ in p.logits] for p in problem.positions]
     base = oracle.losses(problem, rows)
-    live = [
-        bool(mp.isfinite(loss)) and p.counts
-        for loss, p in zip(base, problem.positions, strict=True)
-    ]
+    live = [bool(mp.isfinite(loss)) and p.counts for loss, p in zip(base, problem.positions, strict=True)]
     if vanishes(problem) or not any(live):
         return
     everything = all(a or not p.counts for a, p in zip(live, problem.positions, strict=True))
@@ -114,10 +104,7 @@ def check_logits_gradient(
 
     def along(t: Number) -> Number:
         moved = _moved(problem, direction, t)
-        at = [
-            oracle.row(p) if alive else r
-            for p, alive, r in zip(moved.positions, live, rows, strict=True)
-        ]
+        at = [oracle.row(p) if alive else r for p, alive, r in zip(moved.positions, live, rows, strict=True)]
         if everything:
             return objective(moved, counting, at, cotangent)
         values = oracle.losses(moved, at)
@@ -142,9 +129,7 @@ def _moved(problem: Problem, direction: Sequence[Sequence[Number]], t: Number) -
     return replace(problem, positions=positions)
 
 
-def vector_gradient(
-    problem: Problem, rows: Sequence[Row], cotangent: Sequence[Number], name: str
-) -> list[Number]:
+def vector_gradient(problem: Problem, rows: Sequence[Row], cotangent: Sequence[Number], name: str) -> list[Number]:
     """The gradient of class_weight or prior, each entry free."""
     values: tuple[Number, ...] = getattr(problem, name)
     if vanishes(problem):
@@ -162,9 +147,7 @@ def vector_gradient(
     return [slope(k) for k in range(len(values))]
 
 
-def sample_weight_gradient(
-    problem: Problem, rows: Sequence[Row], cotangent: Sequence[Number]
-) -> list[Number]:
+def sample_weight_gradient(problem: Problem, rows: Sequence[Row], cotangent: Sequence[Number]) -> list[Number]:
     """The gradient of each sample weight; at weight 0 that of a finite loss, else 0."""
     counting, base = Counting.of(problem), oracle.losses(problem, rows)
 
@@ -186,9 +169,7 @@ def sample_weight_gradient(
     return [slope(i) for i in range(len(problem.positions))]
 
 
-def soft_labels_gradient(
-    problem: Problem, rows: Sequence[Row], cotangent: Sequence[Number]
-) -> list[list[Number]]:
+def soft_labels_gradient(problem: Problem, rows: Sequence[Row], cotangent: Sequence[Number]) -> list[list[Number]]:
     """The gradient of each entry of the soft labels, one list of K for each position."""
     counting = Counting.of(problem)
 

@@ -81,22 +81,17 @@ def row(position: Position) -> Row:
     −log p_k is log(1 + Σ_{j≠k} e_j / e_k): the definition, with the 1 apart so that the digits of
     a confident row survive at any precision. A class that is not allowed does not exist: p = 0.
     """
-    allowed = [
-        x for x, is_allowed in zip(position.logits, position.allowed, strict=True) if is_allowed
-    ]
+    allowed = [x for x, is_allowed in zip(position.logits, position.allowed, strict=True) if is_allowed]
     finite = [x for x in allowed if mp.isfinite(x)]
     if not finite or any(mp.isnan(x) or x == mp.inf for x in allowed):
         return _invalid_row(len(position.logits))
     weights = [
-        mp.exp(x) if is_allowed else ZERO
-        for x, is_allowed in zip(position.logits, position.allowed, strict=True)
+        mp.exp(x) if is_allowed else ZERO for x, is_allowed in zip(position.logits, position.allowed, strict=True)
     ]
     total = mp.fsum(weights)
     return Row(
         tuple(e / total for e in weights),
-        tuple(
-            _surprise(e, rest) for e, rest in zip(weights, _sums_of_others(weights), strict=True)
-        ),
+        tuple(_surprise(e, rest) for e, rest in zip(weights, _sums_of_others(weights), strict=True)),
         mp.log(total),
         max(finite),
         True,

@@ -134,9 +134,7 @@ class Yardsticks:
             for k, surprise in enumerate(at.surprises)
         ]
 
-    def _slope(
-        self, position: Position, cross: Number, k: int, q_k: Number, surprise: Number
-    ) -> Number:
+    def _slope(self, position: Position, cross: Number, k: int, q_k: Number, surprise: Number) -> Number:
         if self.problem.spec["kl"]:
             return surprise + (abs(mp.log(q_k)) + 1 if q_k else ZERO)
         w, rule = self.problem.class_weight, self.problem.spec["class_weight_rule"]
@@ -163,9 +161,7 @@ class Yardsticks:
         """One number for each class."""
         classes = len(self.problem.class_weight or ())
         through_loss = [
-            mp.fsum(
-                e * self._class_weight_term(i, k) for i, e in enumerate(self.effective) if e != 0
-            )
+            mp.fsum(e * self._class_weight_term(i, k) for i, e in enumerate(self.effective) if e != 0)
             for k in range(classes)
         ]
         through_d = [self._through_denominator(self._counted_class(k)) for k in range(classes)]
@@ -220,10 +216,7 @@ class Yardsticks:
         if self.problem.spec["denominator"] != "expected_class_weights":
             return ZERO
         masked_in = [p for p in self.problem.positions if p.mask]
-        return mp.fsum(
-            self._spread_slope(p, k, self.problem.class_weight or (ONE,) * len(p.logits))
-            for p in masked_in
-        )
+        return mp.fsum(self._spread_slope(p, k, self.problem.class_weight or (ONE,) * len(p.logits)) for p in masked_in)
 
     def sample_weight(self) -> list[Number]:
         """One number for each position."""
@@ -252,11 +245,7 @@ class Yardsticks:
             if p.mask and p.sequence == sequence
         ]
         weight = mp.fsum(w for w, _ in own)
-        return (
-            self.positions[i] / weight + mp.fsum(w * s for w, s in own) / weight**2
-            if weight
-            else ZERO
-        )
+        return self.positions[i] / weight + mp.fsum(w * s for w, s in own) / weight**2 if weight else ZERO
 
     def _through_denominator(self, slope: Number) -> Number:
         """|cotangent|·(scale of the mean)/D·|∂D|; nothing for other reductions or a normalizer."""

@@ -44,9 +44,7 @@ def _closed(properties: dict[str, Json], optional: tuple[str, ...] = ()) -> dict
     }
 
 
-def _array(
-    entry: dict[str, Json], *, recipe: bool = False, indices: bool = False
-) -> dict[str, Json]:
+def _array(entry: dict[str, Json], *, recipe: bool = False, indices: bool = False) -> dict[str, Json]:
     """An array of such entries; large ones may be a recipe, or a few entries at flat indices."""
     head = {
         "dtype": {"enum": [*FLOAT, "int8", "uint8", "int16", "int32", "int64", "bool"]},

@@ -110,10 +110,7 @@ def problem_of(vector: Vector) -> Problem:
     labels_shape = batch_shape(shape, vector.axis)
     offsets = class_offsets(shape, vector.axis)
     inner = math.prod(labels_shape[1:])
-    positions = tuple(
-        _position(vector, i, flat, i // inner if labels_shape else 0)
-        for i, flat in enumerate(offsets)
-    )
+    positions = tuple(_position(vector, i, flat, i // inner if labels_shape else 0) for i, flat in enumerate(offsets))
     normalizer = _numbers(inputs.get("normalizer"))
     return Problem(
         DEFAULT_SPEC | vector.spec,
@@ -242,9 +239,7 @@ class _Answer:
             return gradients.sample_weight_gradient(*arguments)
         return gradients.vector_gradient(*arguments, name)
 
-    def _classwise(
-        self, values: Sequence[Sequence[Number]], write: Callable[[Number], Json]
-    ) -> dict[str, Json]:
+    def _classwise(self, values: Sequence[Sequence[Number]], write: Callable[[Number], Json]) -> dict[str, Json]:
         """Values per position and class, put back where the logits lie."""
         shape = self.vector.inputs["logits"].shape
         flat: list[Number] = [ZERO] * math.prod(shape)
@@ -270,6 +265,4 @@ def written(value: Number) -> str:
         return "inf" if value > 0 else "-inf"
     if value == 0:
         return "0"
-    return str(mp.nstr(value, DIGITS, strip_zeros=True, min_fixed=-5, max_fixed=15)).removesuffix(
-        ".0"
-    )
+    return str(mp.nstr(value, DIGITS, strip_zeros=True, min_fixed=-5, max_fixed=15)).removesuffix(".0")

@@ -29,9 +29,7 @@ def judge(vector: Vector, loss: Array, gradients: Mapping[str, Array]) -> Verdic
     if np.asarray(loss).dtype != kind:
         raise AssertionError(f"the loss has dtype {np.asarray(loss).dtype}, not {kind}")
     unit = tolerances.ulp(vector.scale["loss"].values, kind)
-    worst = tolerances.check(
-        "loss", loss, vector.expected["loss"], (tolerances.POSITION + depth) * unit, unit
-    )
+    worst = tolerances.check("loss", loss, vector.expected["loss"], (tolerances.POSITION + depth) * unit, unit)
     gradient = 0.0
     if "logits" not in gradients:
         raise AssertionError("there is no gradient to the logits")
@@ -40,9 +38,7 @@ def judge(vector: Vector, loss: Array, gradients: Mapping[str, Array]) -> Verdic
     return Verdict(worst, gradient)
 
 
-def _gradient(
-    vector: Vector, key: str, actual: Array, name: str, kind: np.dtype[np.floating], depth: int
-) -> float:
+def _gradient(vector: Vector, key: str, actual: Array, name: str, kind: np.dtype[np.floating], depth: int) -> float:
     assert vector.expected is not None
     assert vector.scale is not None
     expected, scale = vector.expected["grad"][key], vector.scale["grad"][key].values
@@ -86,9 +82,7 @@ def judge_nan(vector: Vector, loss: Array, gradients: Mapping[str, Array]) -> No
         raise AssertionError(f"the gradient's rows {rows} are not NaN: {by_row}")
 
 
-def run(
-    adapter: Adapter, inputs: Inputs, cotangent: Array, mode: str
-) -> tuple[Array, dict[str, Array]]:
+def run(adapter: Adapter, inputs: Inputs, cotangent: Array, mode: str) -> tuple[Array, dict[str, Array]]:
     """Loss and gradients, those that the adapter says it has and the call asks for."""
     loss, gradients = adapter.run(inputs, cotangent, mode)
     wanted = [name for name in inputs.differentiable() if name in adapter.gradients]

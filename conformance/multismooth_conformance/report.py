@@ -97,5 +97,3 @@ def _sentence(dtype: str, pair: Pair | None) -> str:
         f"{dtype}: no two losses differ by more than {pair.difference * PAIR[dtype]:.1e} of their scale "
         f"({PAIR[dtype]:.0e} is allowed): {left} and {right} on {pair.vector}"
     )
-
-

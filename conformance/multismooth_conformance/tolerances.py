@@ -48,7 +48,7 @@ def rounded(expected: Array, name: str) -> Array:
     """Half an ULP of a result in the dtype of half-precision logits; 0 in the others."""
     if name not in ("float16", "bfloat16"):
         return np.zeros(np.shape(expected), np.longdouble)
-    info = ml_dtypes.finfo(dtype(name))
+    info = ml_dtypes.finfo(dtype(name))  # type: ignore[no-untyped-call]  # ml_dtypes has no types there
     exponent = np.floor(np.log2(np.maximum(np.abs(expected), info.smallest_normal)))
     # A value just below a power of two may round up across it.
     return np.exp2(exponent) * np.longdouble(info.eps) * (0.5 + 2.0**-8)

@@ -86,9 +86,7 @@ def _vector(file: str, raw: Mapping[str, Any]) -> Vector:
 
 
 def _outputs(raw: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: _expected(value) if "dtype" in value else _outputs(value) for name, value in raw.items()
-    }
+    return {name: _expected(value) if "dtype" in value else _outputs(value) for name, value in raw.items()}
 
 
 def _expected(raw: Mapping[str, Any]) -> Expected:
@@ -105,7 +103,7 @@ def array(raw: Mapping[str, Any]) -> Array:
         j = np.arange(int(np.prod(raw["shape"])), dtype=np.int64)
         numbers = ((recipe["a"] * j + recipe["b"]) % recipe["mod"] - recipe["offset"]) * recipe["scale"]
         return np.asarray(numbers).astype(kind).reshape(raw["shape"])
-    if np.issubdtype(kind, np.integer) or kind == bool:
+    if kind.kind in "iub":
         return np.array(raw["data"], kind).reshape(raw["shape"])
     return np.array([float(value) for value in raw["data"]], np.float64).astype(kind).reshape(raw["shape"])
 

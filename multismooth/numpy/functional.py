@@ -53,6 +53,47 @@ def smoothed_cross_entropy(
     allowed: ArrayLike | None = None,
     normalizer: ArrayLike | None = None,
 ) -> Any:
+    """Label-smoothed, masked softmax cross-entropy, in nats.
+
+    For a position with logits x, target q, lse = log Σ_k exp x_k and mass = Σ_k q_k,
+
+        ℓ = mass·lse − ⟨q, x⟩ + z_loss·lse² − H,        loss = Σ_i w_i·ℓ_i / Σ_i d_i
+
+    where the ``spec`` says what q, H (with ``kl``) and d are, and w is mask × sample weight.
+
+    Args:
+        logits: float16, bfloat16, float32 or float64 [*batch] with the classes on ``axis``.
+        labels: class indices [*batch] of any integer dtype, or probabilities of a floating dtype in the logits' shape.
+        spec: the choices; a number stands for ``Spec(label_smoothing=number)``.
+        axis: the class axis of the logits.
+        where: bool [*batch]; the positions that count.
+        sample_weight: float [*batch], ≥ 0. A weight of 0 masks the position's loss; ``where`` also uncounts it.
+        class_weight: float [classes], ≥ 0; enters as ``spec.class_weight_rule`` says.
+        prior: float [classes], sums to 1; who receives the smoothing, in the place of everybody alike.
+        allowed: bool [classes] or the logits' shape; the classes that exist. The others take no probability.
+        normalizer: a number ≥ 0 in the place of the mean's denominator, such as the count over a whole
+            accumulated batch.
+
+    Returns:
+        A scalar, or [*batch] with ``reduction="none"``, 0 at masked positions; float64 for logits of every dtype.
+
+    Masked positions contribute exactly 0, with a gradient of 0, whatever their logits hold. Where nothing counts the
+    sum is 0 and the mean what ``spec.empty`` says. A logit of −inf under q_k > 0 gives +inf with a finite gradient; a
+    row that holds +inf or NaN gives NaN. The gradient to the
+    logits is ``smoothed_cross_entropy_vjp``.
+
+    Raises:
+        InputError: a wrong shape, dtype or option; or a bad value at a position that counts.
+
+    >>> logits = np.zeros((2, 3, 4))  # [batch, time, classes]
+    >>> labels = np.array([[0, 1, 3], [2, 0, 0]])
+    >>> mask = np.array([[True, True, True], [True, False, False]])
+    >>> print(smoothed_cross_entropy(logits, labels, 0.1, where=mask).round(4))
+    1.3863
+
+    Reference: Szegedy et al., Rethinking the Inception Architecture (2016), section 7; every edge is in the
+    table above.
+    """
     call = "smoothed_cross_entropy"
     spec = as_spec(spec, call)
     batch = Batch(logits, labels, where, sample_weight, class_weight, prior, allowed, normalizer)
@@ -72,6 +113,21 @@ def smoothed_cross_entropy_totals(
     prior: ArrayLike | None = None,
     allowed: ArrayLike | None = None,
 ) -> Totals:
+    """The sums that the mean of ``smoothed_cross_entropy`` is made of, which add up over parts of a batch.
+
+    The arguments are those of ``smoothed_cross_entropy``, without a normalizer; ``spec.reduction`` plays no part. Add
+    the totals of microbatches, devices or hosts, then call ``mean(spec)`` once.
+
+    Returns:
+        ``Totals(loss, weight, nll, z_loss)``, four scalars.
+
+    Raises:
+        InputError: as in ``smoothed_cross_entropy``.
+
+    >>> parts = [smoothed_cross_entropy_totals(np.zeros((n, 4)), np.arange(n)) for n in (1, 3)]
+    >>> print(sum(parts).mean(Spec()).round(4))
+    1.3863
+    """
     call = "smoothed_cross_entropy_totals"
     spec = as_spec(spec, call)
     batch = Batch(logits, labels, where, sample_weight, class_weight, prior, allowed)
@@ -160,9 +216,9 @@ def _rows(call: str, spec: Spec, batch: Batch, axis: int, *, totals: bool = Fals
     if weight is not None:
         keep = mask & ((weight != 0) | np.isfinite(loss) & ~bad)
         weight = np.where(mask, weight, 0.0)
-    parts = [np.where(keep, part, 0.0) for part in (loss, nll, z_loss)]
+    loss, nll, z_loss = (np.where(keep, part, 0.0) for part in (loss, nll, z_loss))
     counted = np.where(mask & ~bad, target.counted, 0.0)
-    return _Rows(Positions(*parts, mask, weight, counted), slope)
+    return _Rows(Positions(loss, nll, z_loss, mask, weight, counted), slope)
 
 
 def _classes_last(batch: Batch, layout: Layout) -> Batch:
@@ -243,7 +299,7 @@ def _shares(spec: Spec, batch: Batch) -> Float:
     return c if batch.allowed is None else np.where(batch.allowed, c, 0.0)
 
 
-def _log_sum_exp(z: Float) -> Float:
+def _log_sum_exp(z: Float) -> Any:
     """log Σ exp z where max z is 0: log1p of the sum without one maximum keeps a confident row's digits."""
     others = np.exp(z)
     np.put_along_axis(others, z.argmax(-1)[..., None], np.where(np.isnan(z).any(-1), np.nan, 0.0)[..., None], -1)

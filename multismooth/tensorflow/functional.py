@@ -32,6 +32,52 @@ def smoothed_cross_entropy(
     allowed: Array | None = None,
     normalizer: Array | float | None = None,
 ) -> tf.Tensor:
+    """Label-smoothed, masked softmax cross-entropy, in nats.
+
+    For a position with logits x, target q, lse = log Σ_k exp x_k and mass = Σ_k q_k,
+
+        ℓ = mass·lse − ⟨q, x⟩ + z_loss·lse² − H,        loss = Σ_i w_i·ℓ_i / Σ_i d_i
+
+    where the ``spec`` says what q, H (with ``kl``) and d are, and w is mask × sample weight.
+
+    Args:
+        logits: float16, bfloat16, float32 or float64 [*batch] with the classes on ``axis``.
+        labels: class indices [*batch] of any integer dtype, or probabilities of a floating dtype in the logits' shape.
+        spec: the choices; a number stands for ``Spec(label_smoothing=number)``.
+        axis: the class axis of the logits.
+        where: bool [*batch]; the positions that count.
+        sample_weight: float [*batch], ≥ 0. A weight of 0 masks the position's loss; ``where`` also uncounts it.
+        class_weight: float [classes], ≥ 0; enters as ``spec.class_weight_rule`` says.
+        prior: float [classes], sums to 1; who receives the smoothing, in the place of everybody alike.
+        allowed: bool [classes] or the logits' shape; the classes that exist. The others take no probability.
+        normalizer: a number ≥ 0 in the place of the mean's denominator, such as the count over a whole
+            accumulated batch.
+
+    Returns:
+        A scalar, or [*batch] with ``reduction="none"``, 0 at masked positions. float64 for float64 logits, else
+        float32, which is also what it is computed in; gradients are rounded once to the logits' dtype.
+
+    Masked positions contribute exactly 0, with a gradient of 0, whatever their logits hold. Where nothing counts the
+    sum is 0 and the mean what ``spec.empty`` says. A logit of −inf under q_k > 0 gives +inf with a finite gradient; a
+    row that holds +inf or NaN gives NaN. Derivatives of every
+    order are exact, to logits, soft labels, sample_weight, class_weight and prior.
+
+    Raises:
+        InputError: a wrong shape, dtype or option; or a bad value where it can be read at once, in eager mode on
+            the CPU; elsewhere the position's loss and gradient are NaN.
+
+    The number of classes must be static; the other dimensions may be unknown.
+
+    >>> import tensorflow as tf
+    >>> logits = tf.zeros([2, 3, 4])  # [batch, time, classes]
+    >>> labels = tf.constant([[0, 1, 3], [2, 0, 0]])
+    >>> mask = tf.constant([[True, True, True], [True, False, False]])
+    >>> print(smoothed_cross_entropy(logits, labels, 0.1, where=mask).numpy().round(4))
+    1.3863
+
+    Reference: Szegedy et al., Rethinking the Inception Architecture (2016), section 7; every edge is written
+    down in ``multismooth.numpy.functional``.
+    """
     call = "smoothed_cross_entropy"
     spec = as_spec(spec, call)
     batch = Batch(logits, labels, where, sample_weight, class_weight, prior, allowed, normalizer)
@@ -52,6 +98,22 @@ def smoothed_cross_entropy_totals(
     prior: Array | None = None,
     allowed: Array | None = None,
 ) -> Totals:
+    """The sums that the mean of ``smoothed_cross_entropy`` is made of, which add up over parts of a batch.
+
+    The arguments are those of ``smoothed_cross_entropy``, without a normalizer; ``spec.reduction`` plays no part. Add
+    the totals of microbatches, devices or hosts, then call ``mean(spec)`` once.
+
+    Returns:
+        ``Totals(loss, weight, nll, z_loss)``, four scalars.
+
+    Raises:
+        InputError: as in ``smoothed_cross_entropy``.
+
+    >>> import tensorflow as tf
+    >>> parts = [smoothed_cross_entropy_totals(tf.zeros([n, 4]), tf.range(n)) for n in (1, 3)]
+    >>> print(sum(parts).mean(Spec()).numpy().round(4))
+    1.3863
+    """
     call = "smoothed_cross_entropy_totals"
     spec = as_spec(spec, call)
     batch = Batch(logits, labels, where, sample_weight, class_weight, prior, allowed)

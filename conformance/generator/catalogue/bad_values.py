@@ -45,9 +45,7 @@ def _labels(book: Book) -> None:
     for dtype, reduction, labels in cases:
         key = (dtype, reduction)
         if key not in twins:
-            twins[key] = _twin(
-                book, "label", f"good {dtype} labels", {"reduction": reduction}, dtype
-            )
+            twins[key] = _twin(book, "label", f"good {dtype} labels", {"reduction": reduction}, dtype)
         book.spoil(
             twins[key],
             "bad-label",
@@ -266,9 +264,7 @@ def _priors(book: Book) -> None:
 
 
 def _normalizers(book: Book) -> None:
-    twin = book.add(
-        "good-normalizer", "valid twin: a normalizer of 7.5", give="normalizer", label_smoothing=0.1
-    )
+    twin = book.add("good-normalizer", "valid twin: a normalizer of 7.5", give="normalizer", label_smoothing=0.1)
     for value in (-2.0, NAN, INF):
         book.spoil(
             twin,
@@ -298,9 +294,7 @@ def _exclude(book: Book) -> None:
         "every class excluded: an error in every mode",
         spec={"exclude": [0, 1, 2, 3, 4]},
     )
-    twin = book.add(
-        "good-exclude", "valid twin: K = 1, nothing excluded", shape="single", label_smoothing=0.1
-    )
+    twin = book.add("good-exclude", "valid twin: K = 1, nothing excluded", shape="single", label_smoothing=0.1)
     book.spoil(
         twin,
         "exclude-all-classes",

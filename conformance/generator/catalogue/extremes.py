@@ -49,9 +49,7 @@ def _minus_inf(book: Book) -> None:
             put=_put_for(give),
             rows=hole,
             flags="minus-inf-logit",
-            without={"class_weight": "class_weight", "prior": "prior", "soft": "labels"}.get(
-                give, ""
-            ),
+            without={"class_weight": "class_weight", "prior": "prior", "soft": "labels"}.get(give, ""),
             **spec,
         )
     book.add(
@@ -178,10 +176,7 @@ def _add_confident(book: Book, dtype: str, gaps: Sequence[int], top: float, give
         dtype=dtype,
         give=give,
         put=put,
-        rows={
-            i: _ahead(y, top, gap)
-            for i, (y, gap) in enumerate(zip((0, 1, 4, 2), gaps, strict=True))
-        },
+        rows={i: _ahead(y, top, gap) for i, (y, gap) in enumerate(zip((0, 1, 4, 2), gaps, strict=True))},
         flags="confident-row" + (" large-shift" if abs(top) > 100 else ""),
         reduction="none",
     )

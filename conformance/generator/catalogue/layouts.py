@@ -76,9 +76,7 @@ def _scalar(book: Book) -> None:
         give="class_weight prior",
         label_smoothing=0.1,
     )
-    book.add(
-        "scalar", "a soft label of shape [5]", shape="scalar", give="soft", label_smoothing=0.1
-    )
+    book.add("scalar", "a soft label of shape [5]", shape="scalar", give="soft", label_smoothing=0.1)
     book.add(
         "scalar",
         "others with KL and z-loss",
@@ -147,9 +145,7 @@ def _wide(book: Book) -> None:
 def _telling(labels: list[int]) -> list[int]:
     """Flat indices to look at: each row's label, its neighbours, both ends and a few between."""
     row = {0, 1, 255, 256, 257, 512, 513, 1022, 1023}
-    picked = {
-        i * 1024 + k for i, y in enumerate(labels) for k in row | {y - 1, y, y + 1} if 0 <= k < 1024
-    }
+    picked = {i * 1024 + k for i, y in enumerate(labels) for k in row | {y - 1, y, y + 1} if 0 <= k < 1024}
     return sorted(picked)
 
 

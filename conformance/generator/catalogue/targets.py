@@ -81,9 +81,7 @@ def _kl(book: Book) -> None:
         kl=True,
         values=[0.9, 0.005],
     )
-    book.add(
-        "kl-single", "K = 1: nothing to say, loss 0", shape="single", kl=True, label_smoothing=0.1
-    )
+    book.add("kl-single", "K = 1: nothing to say, loss 0", shape="single", kl=True, label_smoothing=0.1)
     for spread in ("others", "uniform"):
         book.add(
             "kl-masked",
@@ -247,9 +245,7 @@ def _no_receiver(book: Book) -> None:
             label_smoothing=0.25,
             spread=spread,
         )
-    book.add(
-        "no-receiver", "values: q_y = on even so", give="allowed", put=alone, values=[0.9, 0.025]
-    )
+    book.add("no-receiver", "values: q_y = on even so", give="allowed", put=alone, values=[0.9, 0.025])
 
 
 def _combined_receivers(book: Book) -> None:

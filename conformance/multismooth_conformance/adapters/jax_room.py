@@ -32,10 +32,10 @@ class JaxAdapter(RoomAdapter):
         given = {name: array for name, array in inputs.arrays.items() if name not in wanted}
         both = self._both(json.dumps(dict(inputs.spec)), inputs.axis, mode == "compiled")
         with jax.enable_x64(_has_64_bits(inputs)):
-            if mode == "eager":
-                # With every value at hand: what is being differentiated cannot be read.
-                self.call(spec_of(inputs.spec), inputs.axis, dict(inputs.arrays))
             loss, gradients = both(differentiable, given, cotangent)
+            if mode == "eager" and np.isnan(loss).any():
+                # What is being differentiated cannot be read. With every value at hand a bad one is refused.
+                self.call(spec_of(inputs.spec), inputs.axis, dict(inputs.arrays))
             return np.asarray(loss), {name: np.asarray(gradient) for name, gradient in gradients.items()}
 
     @cache  # noqa: B019  # one adapter lives as long as the process, and a compiled function is worth keeping

@@ -6,8 +6,8 @@ import os
 
 os.environ["KERAS_BACKEND"] = "jax"
 
-from multismooth_conformance.adapters.keras_loss import KerasCall
 from multismooth_conformance.adapters.jax_room import JaxAdapter
+from multismooth_conformance.adapters.keras_loss import KerasCall
 
 
 class KerasOnJaxAdapter(KerasCall, JaxAdapter):

@@ -23,7 +23,9 @@ class TorchNativeAdapter(TorchAdapter):
 
     def supports(self, spec: Mapping[str, Any]) -> str | None:
         weighted = "class_weight" in spec["given"]
-        mean = ("all", "valid") if spec["soft_labels"] else ("class_weights",) if weighted else ("class_weights", "valid")
+        mean = (
+            ("all", "valid") if spec["soft_labels"] else ("class_weights",) if weighted else ("class_weights", "valid")
+        )
         if spec["reduction"] == "mean" and spec["denominator"] not in mean:
             return f"has no denominator {spec['denominator']}"
         if weighted and spec["class_weight_rule"] != "per_class":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,6 @@ from multismooth import Spec
 from multismooth import torch as room
 from multismooth_conformance.adapter import Array, Inputs
 from multismooth_conformance.adapters.rooms import RoomAdapter, spec_of
-
 
 Call = Callable[[dict[str, torch.Tensor]], torch.Tensor]
 
@@ -40,10 +38,7 @@ class TorchAdapter(RoomAdapter):
         def call(arrays: dict[str, torch.Tensor]) -> torch.Tensor:
             return self.call(spec, inputs.axis, arrays)
 
-        if mode == "compiled":
-            loss = self._compiled(call, arrays)
-        else:
-            loss = call(arrays)
+        loss = self._compiled(call, arrays) if mode == "compiled" else call(arrays)
         gradients = torch.autograd.grad(
             loss, [arrays[name] for name in wanted], tensor(cotangent), allow_unused=True, materialize_grads=True
         )

@@ -26,6 +26,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if metafunc.function.__name__ == "test_reruns":
             # A hundred runs each: one vector of every file is enough.
             chosen = list({vector.file: vector for vector in reversed(chosen)}.values())
+        if metafunc.function.__name__ == "test_split":
+            # What a mean divides by is what may not add up.
+            chosen = [vector for vector in chosen if vector.file == "denominators.json"]
         _parametrize(metafunc, "plain", chosen, run.modes[:1], run)
 
 

@@ -26,9 +26,7 @@ def test_split(plain: Vector, mode: str, run: Run) -> None:
     length = plain.inputs.arrays["labels"].shape[0] if plain.inputs.arrays["labels"].ndim else 0
     if length < 2 or plain.inputs.axis % plain.inputs.arrays["logits"].ndim == 0:
         pytest.skip("one sequence cannot be split")
-    halves = [
-        _totals(run, _part(plain.inputs, part)) for part in (slice(None, length // 2), slice(length // 2, None))
-    ]
+    halves = [_totals(run, _part(plain.inputs, part)) for part in (slice(None, length // 2), slice(length // 2, None))]
     summed = {key: np.add(halves[0][key], halves[1][key]) for key in halves[0]}
     judge.judge_totals(plain, summed)
 
@@ -79,9 +77,7 @@ def _part(inputs: Inputs, part: slice) -> Inputs:
     per_class = ("class_weight", "prior", "normalizer")
     shape = inputs.arrays["logits"].shape
     arrays = {
-        name: array
-        if name in per_class or (name == "allowed" and array.shape != shape)
-        else array[part]
+        name: array if name in per_class or (name == "allowed" and array.shape != shape) else array[part]
         for name, array in inputs.arrays.items()
     }
     return inputs._replace(arrays=arrays)
@@ -100,5 +96,3 @@ def _filled(inputs: Inputs, masked: Array, value: float) -> Inputs:
     logits = inputs.arrays["logits"].copy()
     np.moveaxis(logits, inputs.axis, -1)[masked] = value
     return inputs._replace(arrays=dict(inputs.arrays) | {"logits": logits})
-
-

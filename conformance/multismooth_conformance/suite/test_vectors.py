@@ -11,7 +11,6 @@ from multismooth_conformance.adapter import unsupported
 from multismooth_conformance.plugin import ENTRY, Run
 from multismooth_conformance.vectors import Vector
 
-
 Record = Callable[[str, object], None]
 
 
