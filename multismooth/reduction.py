@@ -48,12 +48,15 @@ class Totals(NamedTuple):
 
     def __add__(self, other: Any) -> Totals:
         if not isinstance(other, Totals):
-            return NotImplemented
+            # NotImplemented would end in a longer tuple.
+            raise TypeError(f"Totals are added to Totals, not to a {type(other).__name__}")
         return Totals(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
     def __radd__(self, other: Any) -> Totals:
         """``sum()`` starts from 0."""
-        return self if isinstance(other, int) and other == 0 else NotImplemented
+        if type(other) is int and other == 0:
+            return self
+        raise TypeError(f"Totals are added to Totals, not to a {type(other).__name__}")
 
     def mean(self, spec: Spec) -> Any:
         """``loss / weight``; where the weight is 0, what ``spec.empty`` says, with a gradient of 0."""

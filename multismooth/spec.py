@@ -189,7 +189,7 @@ def as_spec(spec: Spec | float, call: str) -> Spec:
     if isinstance(spec, Spec):
         return spec
     if isinstance(spec, Real) and not isinstance(spec, bool):
-        return Spec(label_smoothing=float(spec))
+        return Spec(label_smoothing=spec)  # type: ignore[arg-type]  # any real number; it becomes a float
     raise InputError(
         "not_a_spec",
         call,
@@ -210,7 +210,10 @@ def _check_choice(field: str, value: object, choices: tuple[str, ...]) -> None:
 def _real(field: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         _refuse(f"{field}_not_a_number", field, value, "Pass a number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _is_int(value: object) -> bool:

@@ -332,7 +332,9 @@ FUNCTIONS = Functions(
 )
 
 
-def _describe(array: Any) -> Described:
+def _describe(array: Any) -> Described | None:
+    if array is None:
+        return None
     return Described(array.shape, array.dtype.name)
 
 

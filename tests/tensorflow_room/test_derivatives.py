@@ -126,6 +126,16 @@ def test_forward_mode(case: Case) -> None:
     np.testing.assert_allclose(accumulator.jvp(value), along(gradient_of(loss, given)), rtol=1e-11)
 
 
+@some
+def test_forward_over_reverse(case: Case) -> None:
+    loss, given = function_of(case)
+    arrays = list(given.values())
+    with tf.autodiff.ForwardAccumulator(arrays, [tf.constant(direction(array)) for array in arrays]) as accumulator:
+        gradients = gradient_of(loss, given)
+    product = {name: accumulator.jvp(gradient) for name, gradient in gradients.items()}
+    assert_close(product, second_of(loss, given), rtol=1e-11, atol=1e-14)
+
+
 def test_a_persistent_tape_gives_the_same_twice() -> None:
     logits = tf.constant(LOGITS)
     with tf.GradientTape(persistent=True) as tape:
