@@ -189,7 +189,7 @@ def as_spec(spec: Spec | float, call: str) -> Spec:
     if isinstance(spec, Spec):
         return spec
     if isinstance(spec, Real) and not isinstance(spec, bool):
-        return Spec(label_smoothing=spec)  # type: ignore[arg-type]  # any real number; it becomes a float
+        return Spec(label_smoothing=spec)
     raise InputError(
         "not_a_spec",
         call,
@@ -212,8 +212,8 @@ def _real(field: str, value: object) -> float:
         _refuse(f"{field}_not_a_number", field, value, "Pass a number")
     try:
         return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
+    except OverflowError:  # an integer beyond every float is out of range like infinity
+        return math.inf
 
 
 def _is_int(value: object) -> bool:

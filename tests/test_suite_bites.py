@@ -10,11 +10,11 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+
+from multismooth.numpy import functional
 from multismooth_conformance import Inputs, Vector, judge, load
 from multismooth_conformance.adapter import Array
 from multismooth_conformance.adapters.reference import ADAPTER, ReferenceAdapter
-
-from multismooth.numpy import functional
 
 PLUGIN = "multismooth_conformance.plugin"
 VECTORS = load()
