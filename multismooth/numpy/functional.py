@@ -10,6 +10,7 @@ Edges, the same in every room:
 
 =============================================== ===================================================================
 a masked position, or one of sample weight 0    contributes exactly 0, and its gradient is 0, whatever its logits
+the derivative to a sample weight of 0          ℓ, which is exact; 0 where ℓ is not finite
 nothing counts, or an empty batch               sum 0; mean 0 or NaN as ``spec.empty`` says; gradient 0
 K = 1                                           q = e_y: loss 0 (``leaky`` and ``values`` apart); gradient mass − q
 ε = 0                                           q = e_y; a confident row keeps its relative accuracy
@@ -17,6 +18,7 @@ K = 1                                           q = e_y: loss 0 (``leaky`` and `
 nobody may receive ε                            q = e_y, soft labels t (``leaky`` and ``values`` apart)
 a logit of −inf under q_k > 0                   loss +inf, with the finite gradient of (3)
 a logit of −inf under q_k = 0                   its term is skipped; softmax 0; no derivative to that q_k
+``kl`` and the derivative to a q_k of 0         −1e38 in the place of −inf, so that 0 times it is 0
 only −inf, or a +inf or NaN                     loss and gradient of that row are NaN
 a class that is not allowed                     takes no probability and no mass; its gradient is 0
 logits of ±1e4, gaps of 200 and more            no overflow: everything is formed from x − max x
