@@ -200,10 +200,6 @@ BUGS: dict[str, tuple[str | None, Callable[[Inputs, Array], Outputs]]] = {
         "label-cast-to-half",
         labels_as(lambda labels: labels.astype(ml_dtypes.bfloat16).astype(np.int64)),
     ),
-    "labels through float16": (
-        "label-cast-to-float",
-        labels_as(lambda labels: labels.astype(np.float16).astype(np.int64)),
-    ),
     "mean over sequences of means": ("mean-of-means", swapped("denominator", valid="nonempty_sequences")),
     "mean over microbatches of means": ("mean-of-means", mean_of_microbatches),
     "empty sequences counted": ("sequence-means", swapped("denominator", nonempty_sequences="sequences")),

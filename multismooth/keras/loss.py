@@ -47,7 +47,7 @@ class SmoothedCrossEntropy(keras.losses.Loss):
 
     Shape:
         y_pred: [*batch] with the classes on ``axis``. y_true: [*batch], or [*batch, 1], of any integer dtype; or
-        probabilities like ``y_pred``. sample_weight: [*batch], or its first axes, as Keras broadcasts them.
+        probabilities like ``y_pred``. sample_weight: [*batch], or 1 on some of its axes, as Keras broadcasts it.
 
     Raises:
         InputError: a bad argument, shape, dtype or value.
@@ -127,13 +127,14 @@ def _labels(y_true: Any, y_pred: Any) -> Any:
 
 
 def _expanded(weights: Any, y_pred: Any, axis: int) -> Any:
-    """Weights or a mask for the first axes of the positions, as Keras takes them, for all of them."""
-    shape = list(ops.shape(y_pred))
-    del shape[axis]
-    if len(weights.shape) == len(shape) + 1 and weights.shape[-1] == 1:
+    """Weights or a mask as Keras takes them, one column for all, in the shape of the positions.
+
+    What does not fit is left as it is, for the checks to refuse.
+    """
+    positions, static = list(ops.shape(y_pred)), list(y_pred.shape)
+    del positions[axis], static[axis]
+    if len(weights.shape) == len(positions) + 1 and weights.shape[-1] == 1:
         weights = ops.squeeze(weights, -1)
-    if len(weights.shape) == len(shape):
-        return weights
-    while len(weights.shape) < len(shape):
-        weights = ops.expand_dims(weights, -1)
-    return ops.broadcast_to(weights, shape)
+    shape = tuple(weights.shape)
+    fits = len(shape) == len(static) and all(n in (1, m) for n, m in zip(shape, static, strict=True))
+    return ops.broadcast_to(weights, positions) if fits and 1 in shape else weights

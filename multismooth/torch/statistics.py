@@ -97,6 +97,18 @@ def _pullback(logits: Tensor, m: Tensor, L: Tensor, cotangents: tuple[Tensor, ..
     return x, m, L, dead
 
 
+def _pushforward(logits: Tensor, m: Tensor, L: Tensor, t: Tensor | None, dim: int) -> tuple[Tensor, Tensor, Tensor]:
+    """x − m, the tangent of L, and that of x. A row without a finite L is emptied, and its tangent is NaN.
+
+    If it is masked, a derivative of this one would leak 0·NaN.
+    """
+    lost = ~L.isfinite()
+    z = (_widened(logits) - m).masked_fill(lost, 0.0)
+    t = torch.zeros_like(z) if t is None else _widened(t)
+    t_L = ((z - L.masked_fill(lost, 0.0)).exp() * t).sum(dim, keepdim=True)
+    return z, t_L.masked_fill(lost, torch.nan), t
+
+
 class _LabelStatistics(Function):
     generate_vmap_rule = True
 
@@ -148,9 +160,7 @@ class _LabelStatistics(Function):
         _refuse_nested_jvp()
         logits, labels, receivers, m, L = ctx.saved_tensors
         dim = ctx.dim
-        z = _widened(logits) - m
-        t = torch.zeros_like(z) if t_logits is None else _widened(t_logits)
-        t_L = ((z - L).exp() * t).sum(dim, keepdim=True)
+        z, t_L, t = _pushforward(logits, m, L, t_logits, dim)
         t_rest = torch.zeros_like(L)
         if ctx.smooths:
             rest = t if receivers is None else receivers * t
@@ -198,9 +208,7 @@ class _SoftStatistics(Function):
         _refuse_nested_jvp()
         logits, m, L, *targets = ctx.saved_tensors
         dim = ctx.dim
-        z = _widened(logits) - m
-        t = torch.zeros_like(z) if t_logits is None else _widened(t_logits)
-        t_L = ((z - L).exp() * t).sum(dim, keepdim=True)
+        z, t_L, t = _pushforward(logits, m, L, t_logits, dim)
         dots = []
         for target, t_target in zip(targets, t_targets, strict=True):
             dot = target * t
