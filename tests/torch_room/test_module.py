@@ -188,6 +188,17 @@ def test_a_port_gives_the_same_loss() -> None:
     assert torch.equal(ported(logits, labels), criterion(logits, labels))
 
 
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
+def test_probabilities_are_reduced_by_their_own_dialect(weight: Tensor | None) -> None:
+    """Over all positions, those masked by ``where`` included."""
+    logits, labels = logits_of((3, 4)), logits_of((3, 4)).softmax(1)
+    where = torch.arange(12).reshape(3, 4) % 3 > 0
+    criterion = SmoothedCrossEntropy(weight, label_smoothing=0.1)
+    spec = dialects.torch_probabilities(0.1)
+    expected = smoothed_cross_entropy(logits, labels, spec, axis=1, where=where, class_weight=weight)
+    assert torch.equal(criterion(logits, labels, where=where), expected)
+
+
 def test_a_spec_with_a_weight() -> None:
     criterion = SmoothedCrossEntropy(WEIGHT, spec=dialects.torch(0.1))
     logits, labels = logits_of((4,)), labels_of((4,))

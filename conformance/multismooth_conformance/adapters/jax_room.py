@@ -17,10 +17,10 @@ from multismooth_conformance.adapters.rooms import RoomAdapter, spec_of
 
 
 class JaxAdapter(RoomAdapter):
-    """Op by op, and compiled. 64-bit types are on where the vector has any: without them JAX narrows its arguments."""
+    """Compiled, and op by op, which is slow. 64-bit types are on where the vector has any: without them JAX narrows its arguments."""
 
     name = "jax"
-    modes: tuple[str, ...] = ("eager", "compiled")
+    modes: tuple[str, ...] = ("compiled", "eager")
     unread = ("compiled",)
 
     def call(self, spec: Spec, axis: int, arrays: dict[str, Any]) -> Any:
