@@ -104,7 +104,8 @@ def conformance(session: nox.Session, room: str) -> None:
         )
     if room != "reference":
         env = QUIET | {"KERAS_BACKEND": room}
-        session.run("pytest", f"tests/{room}_room", "tests/keras_room", "--durations=5", env=env)
+        folders = (f"tests/{room}_room", "tests/keras_room")
+        session.run("pytest", *folders, "--numprocesses=2", "--durations=5", "--quiet", env=env)
         session.run("pytest", "--doctest-modules", f"multismooth/{room}", "multismooth/keras", env=env)
 
 
