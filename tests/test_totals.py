@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -152,3 +153,10 @@ def test_arrays_of_no_room_are_named() -> None:
     assert str(caught.value) == (
         "Totals.mean: weight is a str. Import the room of multismooth that these totals came from."
     )
+
+
+@pytest.mark.parametrize(("spec", "mass"), [(Spec(0.5, "leaky"), 0.9), (Spec(values=(0.5, 0.25)), 1.5)], ids=repr)
+def test_expected_class_weights_without_weights_count_the_mass(spec: Spec, mass: float) -> None:
+    spec = replace(spec, denominator="expected_class_weights")
+    totals = smoothed_cross_entropy_totals(LOGITS, LABELS, spec, where=WHERE)
+    assert totals.weight == pytest.approx(4 * mass, rel=1e-15)

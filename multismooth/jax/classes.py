@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from multismooth.checks import Batch, Layout
-from multismooth.jax.statistics import is_label, loss_dtype
+from multismooth.jax.statistics import is_label, loss_dtype, take_label
 from multismooth.lowering import ClassSums, Functions, smooths, xlogx
 from multismooth.spec import Spec
 
@@ -63,14 +63,15 @@ def class_sums(batch: Batch, layout: Layout, labels: Array, given: Shares, funct
     if batch.class_weight is None:
         return ClassSums(own, rest, xlogx_rest)
     weighted_rest = 0.0 if weighted is None else without_label(weighted, labels, axis)
-    return ClassSums(own, rest, xlogx_rest, batch.class_weight[labels], weighted_rest)
+    return ClassSums(own, rest, xlogx_rest, at_label(batch.class_weight, labels, axis), weighted_rest)
 
 
 def at_label(vector: Array, labels: Array, axis: int) -> Array:
     """Each position's value of its own class."""
     if vector.ndim == 1:
-        return vector[labels]
-    return jnp.take_along_axis(vector, jnp.expand_dims(labels, axis), axis).squeeze(axis)
+        axis = labels.ndim
+        vector = jnp.broadcast_to(vector, (1,) * axis + vector.shape)
+    return take_label(vector, jnp.expand_dims(labels, axis), axis).squeeze(axis)
 
 
 def without_label(vector: Array, labels: Array, axis: int) -> Array:
@@ -84,7 +85,7 @@ def without_label(vector: Array, labels: Array, axis: int) -> Array:
         return jnp.where(mine, 0.0, vector).sum(axis)
     largest = jnp.arange(len(vector)) == vector.argmax()
     rest = jnp.where(largest, jnp.where(largest, 0.0, vector).sum(), vector.sum() - vector)
-    return rest[labels]
+    return at_label(rest, labels, axis)
 
 
 def along(vector: Array, axis: int, like: Array) -> Array:

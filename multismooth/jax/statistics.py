@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.custom_derivatives import SymbolicZero
+from jax.sharding import AxisType
 
 
 class LabelRow(NamedTuple):
@@ -64,11 +65,19 @@ def is_label(labels: Array, axis: int, classes: int) -> Array:
     return jax.lax.broadcasted_iota(labels.dtype, shape, axis) == labels
 
 
+def take_label(values: Array, labels: Array, axis: int) -> Array:
+    """Each row's value at its label: a gather, but under explicit sharding, where JAX has none."""
+    if AxisType.Explicit not in jax.sharding.get_abstract_mesh().axis_types:
+        return jnp.take_along_axis(values, labels, axis)
+    mine = is_label(labels, axis, values.shape[axis])
+    return jnp.where(mine, values, 0).sum(axis, keepdims=True, dtype=values.dtype)
+
+
 @partial(jax.custom_jvp, nondiff_argnums=(3, 4))
 def label_statistics(logits: Array, labels: Array, receivers: Array | None, axis: int, smooths: bool) -> LabelRow:
     """Statistics for integer labels of the logits' rank; ``receivers`` is v, or None for ones."""
     m, L, z = _row(logits, axis)
-    own = jnp.take_along_axis(z, labels, axis)
+    own = take_label(z, labels, axis)
     if not smooths:
         return LabelRow(m, L, own, jnp.zeros_like(L))
     z = z if receivers is None else _weighted(receivers, z)

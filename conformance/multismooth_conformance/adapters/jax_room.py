@@ -17,7 +17,7 @@ from multismooth_conformance.adapters.rooms import RoomAdapter, spec_of
 
 
 class JaxAdapter(RoomAdapter):
-    """Compiled, and op by op, which is slow. 64-bit types are on where the vector has any: without them JAX narrows its arguments."""
+    """Compiled, and op by op. 64-bit types are on where the vector has any, for without them JAX narrows them."""
 
     name = "jax"
     modes: tuple[str, ...] = ("compiled", "eager")
