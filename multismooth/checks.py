@@ -185,7 +185,7 @@ def _labels_are_soft(
         "labels_shape",
         f"labels have shape {_show(labels.shape)}, but logits of shape {_show(logits.shape)} with the class "
         f"axis {axis} need labels of shape {_show(positions)}",
-        "If the classes are on another axis, pass axis=...",
+        "If the classes are on another axis, name it in axis",
     )
 
 

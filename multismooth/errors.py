@@ -19,6 +19,9 @@ class InputError(ValueError):
     # No __init__ of its own: without one it pickles, and torch.compile can trace where it is raised.
     args: tuple[str, str, str, str]
 
+    # TensorFlow's AutoGraph replaces the errors of traced code, but for those that have this attribute.
+    ag_pass_through = True
+
     @property
     def reason(self) -> str:
         return self.args[0]

@@ -97,10 +97,11 @@ def _row(logits: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
     x = tf.cast(logits, loss_dtype(logits))
     m = tf.stop_gradient(tf.reduce_max(x, axis, keepdims=True))
     z = x - m
-    # Every maximum is exp(0) = 1. Counting them needs no argmax, and all but one are put back.
-    top = z == 0
-    others = tf.reduce_sum(tf.where(top, tf.zeros_like(z), tf.exp(z)), axis, keepdims=True)
-    ties = tf.reduce_sum(tf.cast(top, z.dtype), axis, keepdims=True) - 1
+    # Every maximum is exp(0) = 1, and all but one are put back. As exponentials, not as a count: forward-mode
+    # derivatives go through these very operations, and not through the custom gradient.
+    top, e, zeros = z == 0, tf.exp(z), tf.zeros_like(z)
+    others = tf.reduce_sum(tf.where(top, zeros, e), axis, keepdims=True)
+    ties = tf.reduce_sum(tf.where(top, e, zeros), axis, keepdims=True) - 1
     return x, m, tf.math.log1p(others + ties)
 
 

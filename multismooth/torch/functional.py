@@ -65,6 +65,9 @@ def smoothed_cross_entropy(
             the CPU; elsewhere the position's loss and gradient are NaN.
             A derivative of the derivative that is forward-mode twice, as in ``jacfwd(jacfwd(f))``, raises too.
 
+    Take second derivatives of the uncompiled loss: ``torch.compile`` has none, and with ``allow_unused=True`` it says
+    None or 0 where it should raise.
+
     >>> import torch
     >>> logits = torch.zeros(2, 3, 4)  # [batch, time, classes]
     >>> labels = torch.tensor([[0, 1, 3], [2, 0, 0]])
