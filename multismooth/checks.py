@@ -201,7 +201,7 @@ def _check_array(
     if array is None:
         return
     if array.dtype not in dtypes:
-        kind = "booleans" if dtypes == ("bool",) else "real numbers of a floating dtype"
+        kind = {("bool",): "booleans", FLOATS: "real numbers of a floating dtype"}.get(dtypes, "a real number")
         raise refuse(f"{name}_dtype", f"{name} has dtype {array.dtype}", f"Pass {kind}")
     if not any(_same(array.shape, shape) for shape in shapes):
         needed = " or ".join(map(_show, shapes))
