@@ -22,6 +22,7 @@ ROOMS = {
     "jax": (["jax", "keras"], ["jax_room", "keras_on_jax", "optax_native"]),
     "tensorflow": (["tensorflow", "keras"], ["tensorflow_room", "keras_on_tensorflow"]),
 }
+ROOMS_OF_OUR_OWN = ("reference", "torch_room", "jax_room", "tensorflow_room")
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
 
 # The lowest versions that the extras admit, in one environment.
@@ -68,7 +69,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def vectors(session: nox.Session) -> None:
     """The vectors are what mpmath computes, and fit their schema."""
-    session.install(*nox.project.dependency_groups(PROJECT, "vectors"))
+    install(session, "vectors")
     session.run("python", "conformance/generate.py", "--check")
 
 
@@ -112,7 +113,7 @@ def table(session: nox.Session) -> None:
     """Passed vectors, worst errors, and the worst difference between any two."""
     install(session)
     reports = [str(RESULTS / f"{adapter}.json") for _, adapters in ROOMS.values() for adapter in adapters]
-    session.run("python", "-m", "multismooth_conformance", *reports)
+    session.run("python", "-m", "multismooth_conformance", "report", *reports, "--html", str(RESULTS / "report.html"))
 
 
 @nox.session
@@ -142,6 +143,34 @@ def inductor(session: nox.Session) -> None:
     """The vectors through torch.compile's own code generator, which needs a C++ compiler."""
     install(session, "torch")
     suite(session, "torch_inductor", *(session.posargs or ["-k", "by-hand or article"]), tests="/test_vectors.py")
+
+
+@nox.session(default=False)
+def modes(session: nox.Session) -> None:
+    """Every vector in every mode of every implementation, which takes hours: ``nox -s modes -- torch_room`` for one."""
+    install(session, "torch", "jax", "tensorflow", "keras")
+    for adapter in session.posargs or [adapter for _, adapters in ROOMS.values() for adapter in adapters]:
+        report = RESULTS / f"{adapter}-all.json"
+        suite(session, adapter, "--multismooth-modes=all", f"--multismooth-report={report}", "--numprocesses=2")
+
+
+@nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """Random calls against mpmath, as long as it is told: ``nox -s fuzz -- --minutes 60``; keeps what it finds."""
+    install(session, "vectors", "torch", "jax", "tensorflow")
+    adapters = [f"--adapter={ADAPTERS}.{name}:ADAPTER" for name in ROOMS_OF_OUR_OWN]
+    session.run("python", "conformance/fuzz.py", *adapters, *session.posargs, env=QUIET)
+
+
+@nox.session(default=False)
+def javascript(session: nox.Session) -> None:
+    """The worked example in another language; needs Node.js 18 or later."""
+    install(session)
+    folder, report = "conformance/examples/javascript", str(RESULTS / "javascript.json")
+    session.run("node", "--test", f"{folder}/suite.test.mjs", external=True)
+    session.run("node", f"{folder}/suite.mjs", f"--report={report}", external=True)
+    suite(session, "reference", f"--multismooth-report={RESULTS}/reference.json", tests="/test_vectors.py")
+    session.run("python", "-m", "multismooth_conformance", "report", report, str(RESULTS / "reference.json"))
 
 
 @nox.session(default=False)

@@ -14,7 +14,7 @@ import numpy as np
 
 from multismooth.errors import InputError
 from multismooth.lowering import Functions
-from multismooth.spec import Spec
+from multismooth.spec import Spec, brief
 
 FLOATS: Final = ("float16", "bfloat16", "float32", "float64")
 INTEGERS: Final = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
@@ -44,6 +44,7 @@ class Described(NamedTuple):
 
     shape: tuple[int | None, ...]
     dtype: str
+    rank_is_known: bool = True
 
 
 class Layout(NamedTuple):
@@ -67,7 +68,7 @@ def check_call(
 ) -> Layout:
     """Checks shapes, dtypes, and the spec against the arguments.
 
-    ``describe`` returns None for what is no array of the framework.
+    ``describe`` returns None for what is no dense array of the framework.
     """
 
     def refuse(reason: str, fact: str, remedy: str) -> InputError:
@@ -83,8 +84,10 @@ def check_call(
             raise refuse(
                 "not_an_array",
                 f"{name} is a {type(array).__name__}",
-                "Pass an array of this framework",
+                "Pass a dense array of this framework",
             )
+        if not described.rank_is_known:
+            raise refuse("unknown_rank", f"the number of axes of {name} is unknown", "Set its static shape")
         arrays[name] = described
 
     logits, labels = arrays["logits"], arrays["labels"]
@@ -96,11 +99,11 @@ def check_call(
         )
     rank = len(logits.shape)
     if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
-        raise refuse("axis_not_an_integer", f"axis is {axis!r}", "Pass the index of the class axis")
+        raise refuse("axis_not_an_integer", f"axis is {brief(axis)}", "Pass the index of the class axis")
     if not -rank <= axis < rank:
         raise refuse(
             "axis_out_of_range",
-            f"axis is {axis}, but logits of shape {_show(logits.shape)} have {rank} axes",
+            f"axis is {brief(int(axis))}, but logits of shape {_show(logits.shape)} have {rank} axes",
             "Pass the index of the class axis",
         )
     axis = int(axis) % rank
@@ -138,9 +141,15 @@ def check_call(
 
 
 def _number(value: Any) -> Described | None:
-    """A Python number, described as a scalar array."""
-    kinds = {bool: "bool", int: "int64", float: "float64"}
-    return Described((), kinds[type(value)]) if type(value) in kinds else None
+    """A number of Python or NumPy, described as a scalar array."""
+    if isinstance(value, np.generic):
+        return Described((), value.dtype.name)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return Described((), "int beyond 64 bits")
+    for kind, dtype in ((bool, "bool"), (int, "int64"), (float, "float64"), (complex, "complex128")):
+        if isinstance(value, kind):
+            return Described((), dtype)
+    return None
 
 
 Refuse = Callable[[str, str, str], InputError]
@@ -217,7 +226,7 @@ def _check_spec(refuse: Refuse, spec: Spec, arrays: dict[str, Described], classe
     if spec.exclude and spec.exclude[-1] >= classes:
         raise refuse(
             "exclude_out_of_range",
-            f"exclude names class {spec.exclude[-1]}, and there are {classes} classes",
+            f"exclude names class {brief(spec.exclude[-1])}, and there are {classes} classes",
             "Pass indices of classes that exist",
         )
     if len(spec.exclude) == classes:
@@ -261,7 +270,7 @@ def _check_spec(refuse: Refuse, spec: Spec, arrays: dict[str, Described], classe
         if getattr(spec, field) is not None:
             raise refuse(
                 f"soft_labels_exclude_{field}",
-                f"{field}={getattr(spec, field)!r} has no meaning for soft labels",
+                f"{field}={brief(getattr(spec, field))} has no meaning for soft labels",
                 f"Pass integer labels, or {field}=None" + (" and a mask in where" if field == "ignore_index" else ""),
             )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
 from typing import Any, NoReturn
@@ -154,14 +155,7 @@ class Spec:
         Raises:
             InputError: not JSON, not an object, an unknown or repeated key, or a bad value.
         """
-        try:
-            saved = json.loads(text, object_pairs_hook=_unique)
-        except (TypeError, ValueError, RecursionError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(
-                "spec_not_json", "Spec.from_json", f"this is not JSON: {error}", "Pass what to_json wrote"
-            ) from error
+        saved = _parsed(text)
         if not isinstance(saved, dict):
             raise InputError(
                 "spec_not_object",
@@ -175,7 +169,7 @@ class Spec:
                 raise InputError(
                     "unknown_spec_field",
                     "Spec.from_json",
-                    f"there is no field {key!r}",
+                    f"there is no field {brief(key)}",
                     f"The fields are {', '.join(names)}",
                 )
         for name in ("values", "exclude"):
@@ -198,8 +192,17 @@ def as_spec(spec: Spec | float, call: str) -> Spec:
     )
 
 
+def brief(value: object) -> str:
+    """``repr`` on one line of at most 80 characters, for what is refused may be of any size."""
+    try:
+        text = repr(value).replace("\n", " ")
+    except Exception:  # Python writes no integer of more than 4300 digits, and others may have no repr at all
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
 def _refuse(reason: str, field: str, value: object, remedy: str) -> NoReturn:
-    raise InputError(reason, "Spec", f"{field} is {value!r}", remedy)
+    raise InputError(reason, "Spec", f"{field} is {brief(value)}", remedy)
 
 
 def _check_choice(field: str, value: object, choices: tuple[str, ...]) -> None:
@@ -245,14 +248,30 @@ def _index(ignore_index: Any) -> int | None:
     return int(ignore_index)
 
 
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_unique)
+    except RecursionError as error:
+        raise _not_json("it is nested too deeply") from error
+    except (TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise _not_json(str(error)) from error
+    except InputError:
+        raise
+    except ValueError as error:  # Python reads no integer of more than 4300 digits
+        raise _not_json("it holds an integer of thousands of digits") from error
+
+
+def _not_json(fault: str) -> InputError:
+    return InputError("spec_not_json", "Spec.from_json", f"this is not JSON: {fault}", "Pass what to_json wrote")
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    for key in keys:
-        if keys.count(key) > 1:
+    for key, times in Counter(key for key, _ in pairs).items():
+        if times > 1:
             raise InputError(
                 "repeated_spec_field",
                 "Spec.from_json",
-                f"the field {key!r} stands there twice",
+                f"the field {brief(key)} stands there twice",
                 "Leave one of them out",
             )
     return dict(pairs)

@@ -1,11 +1,14 @@
 """Bad calls, once for every room; the NumPy room's words for them are in messages.json.
 
-Every array is NumPy's, in a dtype that all frameworks have by default; a room's test turns it into its own.
+Every array is NumPy's, in a dtype that all frameworks have by default; a room's test turns it into its own. A bad spec
+is made where it is used, and so inside of a compiled function too.
 ``python -m tests.bad_calls`` writes messages.json anew.
 """
 
 import json
 from collections.abc import Callable
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,11 +30,11 @@ class BadCall(NamedTuple):
     id: str
     reason: str
     arguments: dict[str, Any]
-    """logits, labels, and what else the call is given"""
+    """logits, labels, and what else the call is given; a spec may be the function that makes it"""
     totals: bool
     """a call of the totals instead"""
     values: bool
-    """the fault is in the values, which cannot be read everywhere; in shapes and dtypes otherwise"""
+    """the fault is in the arrays' values, which nobody can read while compiling: a NaN in their row then"""
 
 
 CALLS: list[BadCall] = []
@@ -43,6 +46,11 @@ def add(id: str, reason: str, *, totals: bool = False, values: bool = False, **c
 
 def f32(*numbers: Any) -> np.ndarray:
     return np.array(numbers, np.float32)
+
+
+def masked(array: np.ndarray) -> Any:
+    """An array whose mask would be lost."""
+    return np.ma.masked_array(array, mask=array == 0)
 
 
 def changed(array: np.ndarray, index: Any, value: Any) -> np.ndarray:
@@ -73,6 +81,107 @@ add(
     **SCALAR,
 )
 
+# --- a spec's fields ----------------------------------------------------------------------------------------------
+
+HUGE = 10**5000
+"""an integer that no float can hold, and that Python does not even print"""
+
+for _id, _reason, _fields in [
+    ("smoothing-is-a-string", "label_smoothing_not_a_number", {"label_smoothing": "0.1"}),
+    ("smoothing-is-a-bool", "label_smoothing_not_a_number", {"label_smoothing": True}),
+    ("smoothing-is-a-numpy-bool", "label_smoothing_not_a_number", {"label_smoothing": np.True_}),
+    ("smoothing-is-complex", "label_smoothing_not_a_number", {"label_smoothing": 0.1j}),
+    ("smoothing-is-an-array", "label_smoothing_not_a_number", {"label_smoothing": np.zeros((9, 9))}),
+    ("smoothing-is-negative", "label_smoothing_out_of_range", {"label_smoothing": -0.1}),
+    ("smoothing-is-infinite", "label_smoothing_out_of_range", {"label_smoothing": float("inf")}),
+    ("smoothing-is-huge", "label_smoothing_out_of_range", {"label_smoothing": HUGE}),
+    ("z-loss-is-none", "z_loss_not_a_number", {"z_loss": None}),
+    ("z-loss-is-a-list", "z_loss_not_a_number", {"z_loss": [1e-4]}),
+    ("z-loss-is-negative", "z_loss_out_of_range", {"z_loss": -1e-4}),
+    ("z-loss-is-nan", "z_loss_out_of_range", {"z_loss": float("nan")}),
+    ("z-loss-is-huge", "z_loss_out_of_range", {"z_loss": -HUGE}),
+    ("values-is-a-number", "values_not_a_pair", {"values": 0.9}),
+    ("values-is-a-string", "values_not_a_pair", {"values": "ab"}),
+    ("values-has-three", "values_not_a_pair", {"values": (0.9, 0.1, 0.0)}),
+    ("values-is-an-array", "values_not_a_pair", {"values": np.zeros((99, 2))}),
+    ("values-holds-a-bool", "values_not_a_number", {"values": (True, 0)}),
+    ("values-holds-a-string", "values_not_a_number", {"values": (0.9, "0.1")}),
+    ("values-is-negative", "values_out_of_range", {"values": (0.9, -0.1)}),
+    ("values-is-infinite", "values_out_of_range", {"values": (float("inf"), 0)}),
+    ("values-is-huge", "values_out_of_range", {"values": (10**400, 0)}),
+    ("exclude-is-a-number", "exclude_not_classes", {"exclude": 1}),
+    ("exclude-is-an-array", "exclude_not_classes", {"exclude": np.arange(2)}),
+    ("exclude-is-negative", "exclude_not_classes", {"exclude": (-1,)}),
+    ("exclude-holds-a-float", "exclude_not_classes", {"exclude": (1.0,)}),
+    ("exclude-holds-a-bool", "exclude_not_classes", {"exclude": (True,)}),
+    ("exclude-is-long-and-bad", "exclude_not_classes", {"exclude": [-1] * 100_000}),
+    ("exclude-is-long", "exclude_out_of_range", {"exclude": tuple(range(100_000))}),
+    ("exclude-is-huge", "exclude_out_of_range", {"exclude": (HUGE,)}),
+    ("ignore-index-is-a-float", "ignore_index_not_an_integer", {"ignore_index": 255.0}),
+    ("ignore-index-is-a-bool", "ignore_index_not_an_integer", {"ignore_index": True}),
+    ("ignore-index-is-a-string", "ignore_index_not_an_integer", {"ignore_index": "-100" * 1000}),
+    ("kl-is-1", "kl_not_bool", {"kl": 1}),
+    ("kl-is-a-numpy-bool", "kl_not_bool", {"kl": np.True_}),
+    ("spread-is-misspelt", "unknown_spread", {"spread": "unifrom"}),
+    ("spread-is-a-list", "unknown_spread", {"spread": ["uniform"]}),
+    ("rule-is-unknown", "unknown_class_weight_rule", {"class_weight_rule": "column"}),
+    ("out-of-range-is-unknown", "unknown_out_of_range", {"out_of_range": "ignore"}),
+    ("reduction-is-none", "unknown_reduction", {"reduction": None}),
+    ("reduction-is-batchmean", "unknown_reduction", {"reduction": "batchmean"}),
+    ("denominator-is-unknown", "unknown_denominator", {"denominator": "tokens"}),
+    ("empty-is-a-number", "unknown_empty", {"empty": 0}),
+    ("values-with-smoothing", "values_exclude_smoothing", {"values": (0.9, 0.1), "label_smoothing": 0.1}),
+    ("values-with-a-spread", "values_exclude_smoothing", {"values": (0.9, 0.1), "spread": "others"}),
+    ("label-term-of-others", "label_term_needs_uniform", {"class_weight_rule": "label_term", "spread": "others"}),
+    ("label-term-of-values", "label_term_needs_uniform", {"class_weight_rule": "label_term", "values": (0.9, 0.1)}),
+]:
+    add(_id, _reason, spec=partial(Spec, **_fields))
+
+# --- a spec from hostile JSON -------------------------------------------------------------------------------------
+
+for _id, _reason, _text in [
+    ("json-is-empty", "spec_not_json", ""),
+    ("json-is-none", "spec_not_json", None),
+    ("json-is-a-dict", "spec_not_json", {"kl": True}),
+    ("json-is-python", "spec_not_json", "{'kl': True}"),
+    ("json-is-cut-off", "spec_not_json", '{"kl": true'),
+    ("json-twice", "spec_not_json", "{} {}"),
+    ("json-with-a-byte-order-mark", "spec_not_json", "\ufeff{}"),
+    ("json-with-a-nul", "spec_not_json", "{\0}"),
+    ("json-of-bytes-that-are-no-text", "spec_not_json", b'{"\xff": 1}'),
+    ("json-of-a-megabyte-of-brackets", "spec_not_json", "[" * 1_000_000),
+    ("json-of-a-megabyte-of-objects", "spec_not_json", '{"kl":' * 200_000),
+    ("json-of-5000-digits", "spec_not_json", '{"ignore_index": ' + "1" * 5000 + "}"),
+    ("json-is-a-list", "spec_not_object", "[]"),
+    ("json-is-a-number", "spec_not_object", "0.1"),
+    ("json-is-null", "spec_not_object", "null"),
+    ("json-is-nan", "spec_not_object", "NaN"),
+    ("json-with-another-field", "unknown_spec_field", '{"label_smoothing": 0.1, "smoothing": 0.1}'),
+    ("json-in-capitals", "unknown_spec_field", '{"KL": true}'),
+    ("json-with-a-dunder", "unknown_spec_field", '{"__class__": "Spec"}'),
+    ("json-with-a-surrogate", "unknown_spec_field", '{"kl\\ud800": true}'),
+    ("json-with-a-line-in-a-field", "unknown_spec_field", '{"a\\nb": 1}'),
+    ("json-with-a-long-field", "unknown_spec_field", '{"' + "x" * 1_000_000 + '": 1}'),
+    ("json-repeats-a-field", "repeated_spec_field", '{"z_loss": 0.0, "kl": true, "z_loss": 1.0}'),
+    ("json-repeats-a-field-inside", "repeated_spec_field", '{"exclude": {"0": 1, "0": 2}}'),
+    ("json-smoothing-is-a-string", "label_smoothing_not_a_number", '{"label_smoothing": "0.1"}'),
+    ("json-smoothing-is-null", "label_smoothing_not_a_number", '{"label_smoothing": null}'),
+    ("json-smoothing-is-nan", "label_smoothing_out_of_range", '{"label_smoothing": NaN}'),
+    ("json-smoothing-overflows", "label_smoothing_out_of_range", '{"label_smoothing": 1e999}'),
+    ("json-smoothing-of-400-digits", "label_smoothing_out_of_range", '{"label_smoothing": ' + "1" * 400 + "}"),
+    ("json-z-loss-is-infinite", "z_loss_out_of_range", '{"z_loss": -Infinity}'),
+    ("json-values-is-an-object", "values_not_a_pair", '{"values": {"on": 0.9, "off": 0.1}}'),
+    ("json-values-is-deep", "values_not_a_number", '{"values": [0.9, ' + "[" * 300 + "]" * 300 + "]}"),
+    ("json-exclude-is-null", "exclude_not_classes", '{"exclude": null}'),
+    ("json-exclude-holds-nan", "exclude_not_classes", '{"exclude": [NaN]}'),
+    ("json-kl-is-1", "kl_not_bool", '{"kl": 1}'),
+    ("json-ignore-index-is-a-float", "ignore_index_not_an_integer", '{"ignore_index": 255.0}'),
+    ("json-spread-is-a-megabyte", "unknown_spread", '{"spread": "' + "x" * 1_000_000 + '"}'),
+    ("json-spread-is-a-surrogate", "unknown_spread", '{"spread": "\\ud800"}'),
+    ("json-empty-is-null", "unknown_empty", '{"empty": null}'),
+]:
+    add(_id, _reason, spec=partial(Spec.from_json, _text))
+
 # --- the class axis -----------------------------------------------------------------------------------------------
 
 add("axis-3", "axis_out_of_range", axis=3)
@@ -82,8 +191,28 @@ add("axis-is-a-float", "axis_not_an_integer", axis=1.0)
 add("axis-is-a-bool", "axis_not_an_integer", axis=True)
 add("axis-is-none", "axis_not_an_integer", axis=None)
 add("axis-is-a-tuple", "axis_not_an_integer", axis=(1,))
+add("axis-is-a-numpy-bool", "axis_not_an_integer", axis=np.True_)
+add("axis-is-a-long-string", "axis_not_an_integer", axis="channels_last" * 100)
+add("axis-is-a-small-numpy-integer", "axis_out_of_range", axis=np.int8(-128))
+add("axis-is-huge", "axis_out_of_range", axis=HUGE)
 add("no-classes", "no_classes", logits=LOGITS[..., :0])
 add("no-classes-on-axis-1", "no_classes", logits=LOGITS[:, :0], labels=LABELS[:, :0], axis=1)
+
+# --- what is no array: nothing is made into one -------------------------------------------------------------------
+
+add("no-logits", "not_an_array", logits=None)
+add("no-labels", "not_an_array", labels=None)
+add("logits-are-a-string", "not_an_array", logits="0.1")
+add("logits-are-masked", "not_an_array", logits=masked(LOGITS))
+add("labels-are-masked", "not_an_array", labels=masked(LABELS))
+add("labels-are-a-ragged-list", "not_an_array", labels=[[0, 1, 2], [3]])
+add("where-is-masked", "not_an_array", where=masked(np.ones((2, 3), bool)))
+add("sample-weight-is-a-set", "not_an_array", sample_weight={0.5})
+add("class-weight-is-a-dict", "not_an_array", class_weight={0: 1.0})
+add("prior-is-a-function", "not_an_array", prior=np.ones)
+add("allowed-is-an-object", "not_an_array", allowed=Spec())
+add("normalizer-is-a-string", "not_an_array", normalizer="6")
+add("normalizer-is-a-fraction", "not_an_array", normalizer=Fraction(1, 2))
 
 # --- logits and labels --------------------------------------------------------------------------------------------
 
@@ -119,6 +248,13 @@ for _field, _values in {
         _id = f"soft-labels-with-{_field}-{_value}".replace("_", "-")
         add(_id, f"soft_labels_exclude_{_field}", labels=ONE_HOT, spec=Spec(**{_field: _value}))
 
+add(
+    "soft-labels-with-a-huge-ignore-index",
+    "soft_labels_exclude_ignore_index",
+    labels=ONE_HOT,
+    spec=partial(Spec, ignore_index=HUGE),
+)
+
 # --- the other arrays: nothing is cast, nothing is broadcast ------------------------------------------------------
 
 add("float-where", "where_dtype", where=np.ones((2, 3), np.float32))
@@ -144,6 +280,12 @@ add("integer-allowed", "allowed_dtype", allowed=np.ones((2, 3, 4), np.int32))
 add("allowed-of-3-classes", "allowed_shape", allowed=np.ones(3, bool))
 add("allowed-of-sequences", "allowed_shape", allowed=np.ones((2, 1, 4), bool))
 add("bool-normalizer", "normalizer_dtype", normalizer=True)
+add("numpy-bool-normalizer", "normalizer_dtype", normalizer=np.True_)
+add("numpy-complex-normalizer", "normalizer_dtype", normalizer=np.complex64(2))
+add("numpy-date-normalizer", "normalizer_dtype", normalizer=np.datetime64(6, "s"))
+add("complex-number-as-normalizer", "normalizer_dtype", normalizer=2j)
+add("normalizer-beyond-64-bits", "normalizer_dtype", normalizer=2**63)
+add("huge-normalizer", "normalizer_dtype", normalizer=HUGE)
 add("complex-normalizer", "normalizer_dtype", normalizer=np.array(2, np.complex64))
 add("normalizer-in-a-vector", "normalizer_shape", normalizer=np.ones(1, np.float32))
 add("normalizer-of-positions", "normalizer_shape", normalizer=np.ones((2, 3), np.float32))
@@ -170,6 +312,27 @@ add(
     values=True,
     labels=np.full((2, 3), 9, np.int32),
     where=np.array([[False, False, False], [False, True, True]]),
+)
+add(
+    "uint8-label-255-is-not-minus-1",
+    "label_out_of_range",
+    values=True,
+    labels=changed(LABELS.astype(np.uint8), (0, 2), 255),
+    spec=Spec(ignore_index=-1),
+)
+add(
+    "int32-label-is-not-the-low-half-of-an-int64",
+    "label_out_of_range",
+    values=True,
+    labels=changed(LABELS, (0, 2), 7),
+    spec=Spec(ignore_index=2**32 + 7),
+)
+add(
+    "label-minus-1-is-not-2-to-the-64",
+    "label_out_of_range",
+    values=True,
+    labels=changed(LABELS, (0, 2), -1),
+    spec=Spec(ignore_index=2**64 - 1),
 )
 add(
     "label-not-allowed",
@@ -213,26 +376,37 @@ for _name, _value in {"negative": -0.5, "nan": np.nan, "inf": np.inf}.items():
     add(f"class-weight-{_name}", "bad_class_weight", values=True, class_weight=f32(1, 0, _value, 1))
     add(f"prior-{_name}", "bad_prior", values=True, prior=f32(0.5, _value, 0.5, 0))
     add(f"normalizer-{_name}", "bad_normalizer", values=True, normalizer=float(_value))
+    add(f"numpy-normalizer-{_name}", "bad_normalizer", values=True, normalizer=np.float64(_value))
 add("normalizer-array-negative", "bad_normalizer", values=True, normalizer=np.array(-2, np.float32))
 add("prior-sums-to-0.75", "prior_not_normalized", values=True, prior=f32(0.25, 0.25, 0.25, 0))
 add("prior-sums-to-2", "prior_not_normalized", values=True, prior=f32(0.5, 0.5, 0.5, 0.5))
 
-BY_ID = {call.id: call for call in CALLS}
 OF_VALUES = [call for call in CALLS if call.values]
 OF_SHAPES_AND_DTYPES = [call for call in CALLS if not call.values]
+ONE_PER_REASON = list({call.reason: call for call in reversed(OF_SHAPES_AND_DTYPES)}.values())[::-1]
+"""for a room that is slow to compile"""
 
 
 def golden() -> dict[str, str]:
     return json.loads(MESSAGES.read_text(encoding="utf-8"))
 
 
-def refusal(call: BadCall, room: Any, array: Callable[[np.ndarray], Any]) -> InputError:
-    """What a room says to this call, with arrays of its own."""
+def refusal(
+    call: BadCall,
+    room: Any,
+    array: Callable[[np.ndarray], Any],
+    transform: Callable[..., Any] = lambda function: function,
+) -> InputError:
+    """What a room says to this call, with arrays of its own; ``transform`` compiles the function of them."""
     function = room.smoothed_cross_entropy_totals if call.totals else room.smoothed_cross_entropy
-    arguments = {
-        name: array(value) if isinstance(value, np.ndarray) else value for name, value in call.arguments.items()
-    }
-    return caught(lambda: function(**arguments), call.id)
+    arrays = {name: array(value) for name, value in call.arguments.items() if type(value) is np.ndarray}
+    rest = {name: value for name, value in call.arguments.items() if name not in arrays}
+    spec = rest.pop("spec", Spec())
+
+    def of_arrays(arrays: dict[str, Any]) -> Any:
+        return function(**arrays, **rest, spec=spec() if callable(spec) else spec)
+
+    return caught(lambda: transform(of_arrays)(arrays), call.id)
 
 
 def caught(function: Callable[[], Any], id: str) -> InputError:

@@ -1,19 +1,47 @@
 """Bad calls in the NumPy room; every other room must say the same sentence."""
 
+import ast
+import json
 import re
-from collections import Counter
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
+import multismooth
 from multismooth import InputError, Spec
 from multismooth import numpy as room
+from multismooth.checks import Batch
 from multismooth.numpy import smoothed_cross_entropy, smoothed_cross_entropy_totals, smoothed_cross_entropy_vjp
+from multismooth.spec import _CHOICES
 from tests import bad_calls
 from tests.bad_calls import CALLS, LABELS, LOGITS, BadCall, check, golden, refusal
 
 IDS = [call.id for call in CALLS]
+
+ELSEWHERE = {
+    "nested_forward_mode": "torch_room/test_derivatives.py",  # PyTorch's alone
+    "spec_and_options": "torch_room/test_module.py",  # of the host classes
+    "from_probabilities": "keras_room/test_loss.py",  # of Keras's host class
+    "unknown_array": "test_totals.py",  # of Totals.mean, which takes no arrays
+    "unknown_classes": "tensorflow_room/test_bad_calls.py",  # shapes that nobody knows are TensorFlow's alone
+    "unknown_rank": "tensorflow_room/test_bad_calls.py",
+}
+"""Reasons that no call of every room can have, and where they are tested."""
+
+FILLED: dict[str, Iterable[str]] = {
+    "unknown_{field}": _CHOICES,
+    "unknown_{parameter}": ["reduction"],
+    "{field}_not_a_number": ["label_smoothing", "z_loss", "values"],
+    "{name}_dtype": Batch._fields[2:],
+    "{name}_shape": Batch._fields[2:],
+    "soft_labels_exclude_{field}": ["spread", "class_weight_rule", "denominator", "values", "ignore_index"],
+}
+"""What the reasons that are put together in the source are filled with."""
 
 
 @pytest.mark.parametrize("call", CALLS, ids=IDS)
@@ -28,7 +56,7 @@ def test_every_message_belongs_to_a_call() -> None:
 
 @pytest.mark.parametrize("sentence", golden().values(), ids=golden())
 def test_a_message_tells_the_call_the_fact_and_the_remedy(sentence: str) -> None:
-    assert re.fullmatch(r"(smoothed_cross_entropy(_totals)?|Spec): [^\n]+\. [A-Z][^\n]+\.", sentence)
+    assert re.fullmatch(r"(smoothed_cross_entropy(_totals)?|Spec(\.from_json)?): [^\n]+\. [A-Z][^\n]+\.", sentence)
     assert len(sentence) < 320
 
 
@@ -83,11 +111,94 @@ def test_what_is_no_array_is_refused(argument: str, value: Any) -> None:
         smoothed_cross_entropy(**{"logits": LOGITS, "labels": LABELS, argument: value})
 
 
-def test_a_ragged_list_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"inhomogeneous|labels"):
-        smoothed_cross_entropy(LOGITS, [[0, 1, 2], [3]])
+@pytest.mark.parametrize(
+    ("argument", "value", "words"),
+    [
+        ("logits", LOGITS.astype(ml_dtypes.float8_e4m3fn), "logits have dtype float8_e4m3fn. Pass real logits"),
+        ("logits", LOGITS.astype(object), "logits have dtype object. Pass real logits"),
+        ("labels", LABELS.astype(str), "labels have dtype str352. Pass integer class indices"),
+        ("labels", LABELS.astype("M8[s]"), "labels have dtype datetime64[s]. Pass integer class indices"),
+        ("labels", LABELS.astype(ml_dtypes.int4), "labels have dtype int4. Pass integer class indices"),
+        ("where", np.ones((2, 3), np.uint8), "where has dtype uint8. Pass booleans"),
+    ],
+)
+def test_dtypes_of_numpy_alone(argument: str, value: Any, words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        smoothed_cross_entropy(**{"logits": LOGITS, "labels": LABELS, argument: value})
+    assert words in str(caught.value)
 
 
-def test_reasons_are_plain_names() -> None:
+@pytest.mark.parametrize(
+    "number", [7, 7.5, np.float64(7.5), np.float32(7.5), np.float16(7.5), np.int8(7), np.uint64(7)]
+)
+def test_every_real_number_is_a_normalizer(number: Any) -> None:
+    total = smoothed_cross_entropy(LOGITS, LABELS, Spec(reduction="sum"))
+    assert smoothed_cross_entropy(LOGITS, LABELS, normalizer=number) == total / float(number)
+
+
+@pytest.mark.parametrize("ignored", [2**63, 2**64 - 1])
+def test_the_largest_labels_can_be_ignored(ignored: int) -> None:
+    """A label of 64 bits without a sign is negative as an int64."""
+    labels = bad_calls.changed(LABELS.astype(np.uint64), (0, 1), ignored)
+    loss = smoothed_cross_entropy(LOGITS, labels, Spec(ignore_index=ignored))
+    assert loss == smoothed_cross_entropy(LOGITS, LABELS, where=labels != ignored)
+
+
+def test_a_matrix_is_an_array() -> None:
+    assert smoothed_cross_entropy(LOGITS, np.asmatrix(LABELS)) == smoothed_cross_entropy(LOGITS, LABELS)
+
+
+class Unprintable(float):
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+def test_a_value_that_cannot_be_shown_is_named_by_its_type() -> None:
+    with pytest.raises(InputError, match=re.escape("Spec: label_smoothing is <Unprintable>. Pass")):
+        Spec(Unprintable(2.0))
+
+
+def test_hostile_json_is_refused_at_once() -> None:
+    text = json.dumps(dict.fromkeys(map(str, range(100_000)), 1))
+    start = time.process_time()
+    with pytest.raises(InputError, match="there is no field '0'"):
+        Spec.from_json(text)
+    assert time.process_time() - start < 10  # it took minutes when each key was counted by itself
+
+
+def reasons_in(tree: ast.AST) -> Iterator[str]:
+    """The first argument of every InputError, and of every function that passes its ``reason`` on to one."""
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    parameters = {function.name: [argument.arg for argument in function.args.args] for function in functions}
+    place = {name: names.index("reason") for name, names in parameters.items() if "reason" in names} | {"InputError": 0}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in place:
+            match node.args[place[node.func.id]]:
+                case ast.Constant(value=str(reason)):
+                    yield reason
+                case ast.JoinedStr(values=parts):
+                    pattern = "".join(
+                        p.value if isinstance(p, ast.Constant) else f"{{{ast.unparse(p.value)}}}" for p in parts
+                    )
+                    yield from (re.sub(r"\{.*\}", name, pattern) for name in FILLED[pattern])
+                case argument:
+                    assert ast.unparse(argument) == "reason"
+
+
+def test_every_reason_in_the_source_has_a_call() -> None:
+    """A reason that is new in the source needs a bad call, or a place in ELSEWHERE."""
+    files = Path(multismooth.__file__).parent.rglob("*.py")
+    known = {reason for file in files for reason in reasons_in(ast.parse(file.read_text(encoding="utf-8")))}
+    assert known - ELSEWHERE.keys() == {call.reason for call in CALLS}
+    assert ELSEWHERE.keys() <= known
+
+
+@pytest.mark.parametrize("reason", ELSEWHERE)
+def test_other_reasons_are_tested_where_it_says(reason: str) -> None:
+    assert f'"{reason}"' in (Path(__file__).parent / ELSEWHERE[reason]).read_text(encoding="utf-8")
+
+
+def test_there_are_many_reasons_everywhere() -> None:
     assert all(re.fullmatch("[a-z_]+", call.reason) for call in CALLS)
-    assert len(Counter(call.reason for call in CALLS)) >= 35
+    assert len({call.reason for call in CALLS}) >= 60
+    assert len(bad_calls.ONE_PER_REASON) >= 50

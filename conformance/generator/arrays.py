@@ -11,13 +11,16 @@ from typing import Any, TypeAlias
 Json: TypeAlias = Any
 Entry: TypeAlias = int | float | bool
 
-INTEGER_BITS = {"int8": 8, "int16": 16, "int32": 32, "int64": 64, "uint8": 8}
+INTEGER_BITS = {f"{sign}int{bits}": bits for sign in ("", "u") for bits in (8, 16, 32, 64)}
 FLOATS = ("float64", "float32", "float16", "bfloat16")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A large array as a rule: value_j = (((a·j + b) mod m) − offset)·scale at flat index j."""
+    """A large array as a rule: value_j = (((a·j + b) mod m) − offset)·scale at flat index j.
+
+    A boolean is true where that is not 0.
+    """
 
     a: int
     b: int
@@ -64,7 +67,10 @@ class Array:
 
 def from_recipe(dtype: str, shape: tuple[int, ...], recipe: Recipe) -> Array:
     """The array that a recipe describes."""
-    data = tuple(recipe.value(j) for j in range(math.prod(shape)))
+    period: list[Entry] = [recipe.value(j) for j in range(recipe.mod)]
+    if dtype == "bool":
+        period = [value != 0 for value in period]
+    data = tuple(period[j % recipe.mod] for j in range(math.prod(shape)))
     return Array(dtype, shape, data, recipe)
 
 

@@ -29,6 +29,16 @@ SHAPES: dict[str, tuple[tuple[int, ...], int]] = {
     "empty": ((0, 5), -1),
     "article": ((2, 3, 5, 5), 1),
     "wide": ((2, 1024), -1),
+    "three": ((2, 4, 3), -1),
+    "seventeen": ((2, 17, 3), 1),
+    "hundred": ((100, 2, 3), 0),
+    "volume": ((2, 1, 5, 2, 2), 2),
+    "uneven": ((4, 6, 3), -1),
+    "no-tokens": ((3, 0, 5), -1),
+    "no-pixels": ((2, 5, 0, 4), 1),
+    "vocabulary": ((1, 3, 2**15), -1),
+    "vocabulary-first": ((2**15, 1, 3), 0),
+    "large-vocabulary": ((1, 3, 2**17), -1),
 }
 """Few shapes: a compiled framework recompiles for each."""
 
@@ -41,6 +51,17 @@ REDUCTIONS = ("mean", "none", "sum")
 LABEL_DTYPES = ("int32", "int64")
 WEIGHTS = (0.25, 0.5, 0.75, 1.25, 1.5, 1.75, 2.0)
 WIDE_RECIPE = Recipe(a=37, b=11, mod=101, offset=50, scale=0.125)
+VOCABULARY = 1024
+"""More classes than these are written as recipes, exact in bfloat16 like everything else."""
+VOCABULARY_RECIPE = Recipe(a=137, b=11, mod=509, offset=254, scale=2.0**-5)
+CLASS_WEIGHT_RECIPE = Recipe(a=5, b=1, mod=7, offset=-1, scale=0.25)
+ALLOWED_RECIPE = Recipe(a=1, b=0, mod=4, offset=0, scale=1.0)
+"""Every fourth class does not exist."""
+
+
+def half_of_them(classes: int) -> Recipe:
+    """Probabilities that are equal for the odd classes, and 0 for the even ones."""
+    return Recipe(a=1, b=0, mod=2, offset=0, scale=2.0 / classes)
 
 
 class Book:
@@ -59,12 +80,12 @@ class Book:
         dtype: str | None = None,
         axis: int | None = None,
         give: str = "",
-        flags: str = "",
         put: Mapping[str, Change] | None = None,
         rows: Mapping[int, Sequence[float]] | None = None,
         label_dtype: str | None = None,
         indices: Sequence[int] | None = None,
         without: str = "",
+        tangent: bool = False,
         **spec: Any,
     ) -> Vector:
         """Draw what `give` names, then `put` values in it and whole `rows` in the logits."""
@@ -85,13 +106,13 @@ class Book:
         vector = Vector(
             draw.id,
             comment,
-            tuple(flags.split()),
             spec,
             draw.axis,
             inputs,
             draw.cotangent(),
             indices=None if indices is None else tuple(indices),
             without=tuple(without.split()),
+            tangent=draw.tangent() if tangent else None,
         )
         self.vectors.append(vector)
         return vector
@@ -106,7 +127,6 @@ class Book:
         change: Mapping[str, Mapping[int, Entry]] | None = None,
         dtype: dict[str, str] | None = None,
         rows: Iterable[int] = (),
-        flags: str = "",
         spec: dict[str, Any] | None = None,
     ) -> None:
         """Add an invalid vector: its twin with one input, or one field of the spec, gone bad."""
@@ -119,7 +139,6 @@ class Book:
             twin,
             id=self._next_id(family),
             comment=comment,
-            flags=tuple(flags.split()),
             inputs=inputs,
             spec=twin.spec | (spec or {}),
             reason=reason,
@@ -188,12 +207,9 @@ class Draw:
         if "sample_weight" in self.give:
             inputs["sample_weight"] = self._float(self.batch, self._sample_weight(mask, unignored))
         if "class_weight" in self.give:
-            draw = self.random("class_weight")
-            weights = [draw.choice(WEIGHTS) for _ in range(self.classes)]
-            inputs["class_weight"] = self._float((self.classes,), weights)
+            inputs["class_weight"] = self._class_weight()
         if "prior" in self.give:
-            parts = composition(self.random("prior"), self.classes, 32, least=1)
-            inputs["prior"] = self._float((self.classes,), [p / 32 for p in parts])
+            inputs["prior"] = self._prior()
         if allowed is not None:
             inputs["allowed"] = allowed
         if "normalizer" in self.give:
@@ -211,18 +227,40 @@ class Draw:
             data[1] = abs(data[1])
         return Array(self.other, shape, tuple(data))
 
+    def tangent(self) -> Array:
+        """A random direction for the logits."""
+        draw = self.random("tangent")
+        data = tuple(draw.choice(WEIGHTS) * draw.choice((1, -1)) for _ in range(math.prod(self.shape)))
+        return Array(self.other, self.shape, data)
+
+    def _class_weight(self) -> Array:
+        if self.classes > VOCABULARY:
+            return from_recipe(self.other, (self.classes,), CLASS_WEIGHT_RECIPE)
+        draw = self.random("class_weight")
+        return self._float((self.classes,), [draw.choice(WEIGHTS) for _ in range(self.classes)])
+
+    def _prior(self) -> Array:
+        if self.classes > VOCABULARY:
+            return from_recipe(self.other, (self.classes,), half_of_them(self.classes))
+        total = 32 if self.classes < 32 else 256
+        parts = composition(self.random("prior"), self.classes, total, least=1)
+        return self._float((self.classes,), [p / total for p in parts])
+
     def _float(self, shape: tuple[int, ...], values: Iterable[float]) -> Array:
         return Array(self.other, shape, tuple(values))
 
     def _logits(self) -> Array:
-        if self.classes > 100:
-            return from_recipe(self.dtype, self.shape, WIDE_RECIPE)
+        if self.classes > 128:
+            recipe = VOCABULARY_RECIPE if self.classes > VOCABULARY else WIDE_RECIPE
+            return from_recipe(self.dtype, self.shape, recipe)
         draw = self.random("logits")
         data = tuple(draw.randint(-32, 32) / 8 for _ in range(math.prod(self.shape)))
         return Array(self.dtype, self.shape, data)
 
     def _allowed(self) -> Array | None:
         draw = self.random("allowed")
+        if "allowed" in self.give and self.classes > VOCABULARY:
+            return from_recipe("bool", (self.classes,), ALLOWED_RECIPE)
         if "allowed" in self.give:
             return Array("bool", (self.classes,), tuple(_some(draw, self.classes)))
         if "allowed_here" not in self.give:
@@ -253,9 +291,11 @@ class Draw:
         return Array(self.label_dtype, self.batch, tuple(data))
 
     def _soft_labels(self, choices: list[list[int]]) -> Array:
+        if self.classes > VOCABULARY:
+            return from_recipe(self.other, self.shape, half_of_them(self.classes))
         draw = self.random("labels")
         data = [0.0] * math.prod(self.shape)
-        sharp = self.spec.get("kl") and not self.spec.get("label_smoothing")
+        sharp = self.spec.get("kl") and (not self.spec.get("label_smoothing") or self.spec.get("exclude"))
         for offsets, among in zip(class_offsets(self.shape, self.axis), choices, strict=True):
             parts = composition(draw, len(among), 32, least=1 if sharp else 0)
             for k, part in zip(among, parts, strict=True):
@@ -275,7 +315,7 @@ class Draw:
     def _is_uneven(self, mask: list[bool]) -> bool:
         n, first = sum(mask), self.batch[0]
         each = [sum(part) for part in _split(mask, first)]
-        flat = len(self.batch) == 1
+        flat = len(self.batch) == 1 or first == 1
         return 1 < n < self.size and n != first and (flat or (min(each) > 0 and len(set(each)) > 1))
 
     def _sample_weight(self, mask: list[bool], unignored: list[bool]) -> list[float]:

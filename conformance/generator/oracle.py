@@ -7,7 +7,8 @@ formulas that implementations use appears here, so that an error in them cannot 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -80,22 +81,25 @@ def row(position: Position) -> Row:
 
     −log p_k is log(1 + Σ_{j≠k} e_j / e_k): the definition, with the 1 apart so that the digits of
     a confident row survive at any precision. A class that is not allowed does not exist: p = 0.
+    What a class gets depends on its logit alone, so that a logit is worked out once.
     """
-    allowed = [x for x, is_allowed in zip(position.logits, position.allowed, strict=True) if is_allowed]
-    finite = [x for x in allowed if mp.isfinite(x)]
-    if not finite or any(mp.isnan(x) or x == mp.inf for x in allowed):
+    pairs = counted(x for x, is_allowed in zip(position.logits, position.allowed, strict=True) if is_allowed)
+    finite = [x for x, _ in pairs if mp.isfinite(x)]
+    if not finite or any(mp.isnan(x) or x == mp.inf for x, _ in pairs):
         return _invalid_row(len(position.logits))
-    weights = [
-        mp.exp(x) if is_allowed else ZERO for x, is_allowed in zip(position.logits, position.allowed, strict=True)
+    weights = [mp.exp(x) for x, _ in pairs]
+    multiples = [n * e for (_, n), e in zip(pairs, weights, strict=True)]
+    partition = mp.fsum(multiples)
+    found = {
+        id(x): (e / partition, _surprise(e, rest + (n - 1) * e))
+        for (x, n), e, rest in zip(pairs, weights, _sums_of_others(multiples), strict=True)
+    }
+    nothing = (ZERO, mp.inf)
+    each_class = [
+        found[id(x)] if is_allowed else nothing for x, is_allowed in zip(position.logits, position.allowed, strict=True)
     ]
-    total = mp.fsum(weights)
-    return Row(
-        tuple(e / total for e in weights),
-        tuple(_surprise(e, rest) for e, rest in zip(weights, _sums_of_others(weights), strict=True)),
-        mp.log(total),
-        max(finite),
-        True,
-    )
+    probabilities, surprises = zip(*each_class, strict=True)
+    return Row(probabilities, surprises, mp.log(partition), max(finite), True)
 
 
 def _invalid_row(classes: int) -> Row:
@@ -136,33 +140,52 @@ def target(problem: Problem, position: Position) -> list[Number]:
     hot = [ONE if k == position.label else ZERO for k in range(len(c))]
     if problem.spec["values"] is not None:
         on, off = (mp.mpf(value) for value in problem.spec["values"])
-        return [on if h else off * c_k for h, c_k in zip(hot, c, strict=True)]
+        return each(lambda h, c_k: on if h else off * c_k, hot, c)
     return _spread_target(problem.spec, hot, c)
 
 
+def total(values: Iterable[Number]) -> Number:
+    """Σ v, where the same number, which a wide row has very often, is multiplied and not added."""
+    return mp.fsum(n * v for v, n in counted(values))
+
+
+def counted(values: Iterable[Number]) -> list[tuple[Number, int]]:
+    """The numbers and how often each is there: the same object, since to hash a number takes longer than to add it."""
+    numbers = list(values)
+    first = {id(v): v for v in numbers}
+    return [(first[i], n) for i, n in Counter(map(id, numbers)).items()]
+
+
+def each(formula: Callable[..., Number], *columns: Iterable[Number]) -> list[Number]:
+    """The formula of each row of some columns, worked out once for rows of the same objects."""
+    rows = list(zip(*columns, strict=True))
+    keys = [tuple(map(id, row)) for row in rows]
+    values = {key: formula(*row) for key, row in dict(zip(keys, rows, strict=True)).items()}
+    return [values[key] for key in keys]
+
+
 def _soft_target(spec: Spec, soft: Sequence[Number], c: Sequence[Number]) -> list[Number]:
-    epsilon, total = mp.mpf(spec["label_smoothing"]), mp.fsum(c)
-    if total == 0:
+    epsilon, everything = mp.mpf(spec["label_smoothing"]), total(c)
+    if everything == 0:
         return list(soft)
-    return [(1 - epsilon) * t + epsilon * c_k / total for t, c_k in zip(soft, c, strict=True)]
+    return each(lambda t, c_k: (1 - epsilon) * t + epsilon * c_k / everything, soft, c)
 
 
 def _spread_target(spec: Spec, hot: Sequence[Number], c: Sequence[Number]) -> list[Number]:
     """uniform, others and leaky, each written out as a vector."""
     epsilon = mp.mpf(spec["label_smoothing"])
-    pairs = list(zip(hot, c, strict=True))
-    everything = mp.fsum(c)
-    other = mp.fsum(c_k for h, c_k in pairs if not h)
+    everything = total(c)
+    other = total(c_k for h, c_k in zip(hot, c, strict=True) if not h)
     if spec["spread"] == "leaky":
         share = epsilon / everything if everything else ZERO
-        return [1 - epsilon if h else share * c_k for h, c_k in pairs]
+        return each(lambda h, c_k: 1 - epsilon if h else share * c_k, hot, c)
     if spec["spread"] == "others":
         if other == 0:
             return list(hot)
-        return [1 - epsilon if h else epsilon * c_k / other for h, c_k in pairs]
+        return each(lambda h, c_k: 1 - epsilon if h else epsilon * c_k / other, hot, c)
     if everything == 0:
         return list(hot)
-    return [(1 - epsilon) * h + epsilon * c_k / everything for h, c_k in pairs]
+    return each(lambda h, c_k: (1 - epsilon) * h + epsilon * c_k / everything, hot, c)
 
 
 def weighted_target(problem: Problem, position: Position) -> list[Number]:
@@ -173,13 +196,14 @@ def weighted_target(problem: Problem, position: Position) -> list[Number]:
         return q
     rule = problem.spec["class_weight_rule"]
     if rule == "per_class":
-        return [w_k * q_k for w_k, q_k in zip(w, q, strict=True)]
+        return each(lambda w_k, q_k: w_k * q_k, w, q)
     if rule == "expected":
-        return [expected_class_weight(problem, position) * q_k for q_k in q]
+        expected = expected_class_weight(problem, position)
+        return each(lambda q_k: expected * q_k, q)
     assert y is not None
     if rule == "per_label":
-        return [w[y] * q_k for q_k in q]
-    hit = 1 - mp.mpf(problem.spec["label_smoothing"])
+        return each(lambda q_k: w[y] * q_k, q)
+    hit = 1 - mp.mpf(problem.spec["label_smoothing"]) if any(receivers(problem, position)) else ONE
     hit_only = [hit if k == y else ZERO for k in range(len(q))]
     return [q_k - h + w[y] * h for q_k, h in zip(q, hit_only, strict=True)]
 
@@ -187,17 +211,17 @@ def weighted_target(problem: Problem, position: Position) -> list[Number]:
 def expected_class_weight(problem: Problem, position: Position) -> Number:
     """Σ_k q_k·w_k; without class weights they are all 1."""
     w = problem.class_weight or (ONE,) * len(position.logits)
-    return mp.fsum(q_k * w_k for q_k, w_k in zip(target(problem, position), w, strict=True))
+    return total(each(lambda q_k, w_k: q_k * w_k, target(problem, position), w))
 
 
 def dot(coefficients: Sequence[Number], values: Sequence[Number]) -> Number:
     """Σ a_k·v_k, where a term whose coefficient is 0 is skipped: 0·inf never happens."""
-    return mp.fsum(a * v for a, v in zip(coefficients, values, strict=True) if a != 0)
+    return total(each(lambda a, v: a * v if a != 0 else ZERO, coefficients, values))
 
 
 def entropy(q: Sequence[Number]) -> Number:
     """H(q) = −Σ q_k·log q_k, with 0·log 0 = 0."""
-    return -mp.fsum(q_k * mp.log(q_k) for q_k in q if q_k != 0)
+    return -total(each(lambda q_k: q_k * mp.log(q_k) if q_k != 0 else ZERO, q))
 
 
 def position_loss(problem: Problem, position: Position, at: Row) -> Number:

@@ -8,6 +8,7 @@ Gradients are sums over positions of absolute contributions. With e = |effective
 g_k = |∂ℓ/∂q_k| (the class-weighted −log p_k, plus |log q_k| + 1 under kl):
 
 * logits: e·(mass + |q_k| + 2·z_loss·max(|max x|, L)), mass and q after class weights;
+* the logits' gradient along a tangent v: e·(mass + 2·z_loss·(max(|max x|, L) + 1))·max|v|;
 * soft labels: e·(1−ε)·g_k;
 * class_weight: e·(cross-entropy terms that w_k multiplies);
 * prior: e·share·(g_k + Σ_j c_j·g_j / C), share = ε/C (others: C without the label's class);
@@ -85,7 +86,7 @@ class Yardsticks:
     def _share(self, position: Position) -> Number:
         """What multiplies c_k: ε/C, with the label's class left out of C for others."""
         spec, c = self.problem.spec, oracle.receivers(self.problem, position)
-        among = mp.fsum(c)
+        among = oracle.total(c)
         if spec["spread"] == "others" and position.label is not None:
             among -= c[position.label]
         return mp.mpf(spec["label_smoothing"]) / among if among else ZERO
@@ -118,11 +119,24 @@ class Yardsticks:
         if self.effective[i] == 0 or not at.valid or not position.label_in_range:
             return [ZERO for _ in position.logits]
         q = oracle.weighted_target(self.problem, position)
-        common = mp.fsum(q) + 2 * mp.mpf(self.problem.spec["z_loss"]) * self._reach(i)
-        return [
-            self.effective[i] * (common + abs(q_k)) if is_allowed else ZERO
-            for q_k, is_allowed in zip(q, position.allowed, strict=True)
-        ]
+        common = oracle.total(q) + 2 * mp.mpf(self.problem.spec["z_loss"]) * self._reach(i)
+        return oracle.each(
+            lambda q_k, is_allowed: self.effective[i] * (common + abs(q_k)) if is_allowed else ZERO,
+            q,
+            position.allowed,
+        )
+
+    def hvp(self, tangent: Sequence[Sequence[Number]]) -> list[list[Number]]:
+        """One list of K for each position."""
+        return [self._hvp_row(i, max(map(abs, v), default=ZERO)) for i, v in enumerate(tangent)]
+
+    def _hvp_row(self, i: int, largest: Number) -> list[Number]:
+        position, at = self.problem.positions[i], self.rows[i]
+        if self.effective[i] == 0 or not at.valid or not position.label_in_range:
+            return [ZERO for _ in position.logits]
+        mass = oracle.total(oracle.weighted_target(self.problem, position))
+        size = self.effective[i] * largest * (mass + 2 * mp.mpf(self.problem.spec["z_loss"]) * (self._reach(i) + 1))
+        return [size if is_allowed else ZERO for is_allowed in position.allowed]
 
     def _slopes(self, i: int) -> list[Number]:
         """g_k = |∂ℓ/∂q_k|, at the classes that exist and whose loss is finite."""

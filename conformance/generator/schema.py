@@ -47,7 +47,7 @@ def _closed(properties: dict[str, Json], optional: tuple[str, ...] = ()) -> dict
 def _array(entry: dict[str, Json], *, recipe: bool = False, indices: bool = False) -> dict[str, Json]:
     """An array of such entries; large ones may be a recipe, or a few entries at flat indices."""
     head = {
-        "dtype": {"enum": [*FLOAT, "int8", "uint8", "int16", "int32", "int64", "bool"]},
+        "dtype": {"enum": [*FLOAT, "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "bool"]},
         "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
     }
     data = {"type": "array", "items": entry}
@@ -87,8 +87,10 @@ def _results(array: str) -> dict[str, Json]:
         {
             "loss": each,
             "grad": _closed(dict.fromkeys(names, each), optional=tuple(names[1:])),
+            "hvp": each,
             "totals": _closed(dict.fromkeys(("loss", "weight", "nll", "z_loss"), each)),
-        }
+        },
+        optional=("hvp",),
     )
 
 
@@ -107,6 +109,7 @@ def _vector() -> dict[str, Json]:
                 optional=tuple(ARGUMENTS),
             ),
             "cotangent": given,
+            "tangent": given,
             "expected": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/expected"}]},
             "scale": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/scale"}]},
             "result": {"enum": ["valid", "invalid"]},
@@ -114,7 +117,7 @@ def _vector() -> dict[str, Json]:
             "twin": {"type": "string", "pattern": SLUG},
             "rows": {"$ref": "#/$defs/flat"},
         },
-        optional=("twin", "rows"),
+        optional=("tangent", "twin", "rows"),
     )
     return vector | {
         "if": {"properties": {"result": {"const": "invalid"}}},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from mpmath import mp  # type: ignore[import-untyped]  # mpmath ships no types
@@ -12,6 +12,7 @@ from mpmath import mp  # type: ignore[import-untyped]  # mpmath ships no types
 from generator import gradients, oracle
 from generator.arrays import (
     Array,
+    Entry,
     Json,
     batch_shape,
     class_offsets,
@@ -46,21 +47,23 @@ class Vector:
     """One row of the catalogue.
 
     `indices` picks the logits' gradients that are stored, of a large vector or where one entry is
-    left open. `without` names inputs whose derivative is left open, being infinite in the limit.
+    left open. `without` names inputs whose derivative is left open: it is infinite in the limit, or
+    one of very many. Along the `tangent`, where there is one, the logits' gradient is differentiated.
     """
 
     id: str
     comment: str
-    flags: tuple[str, ...]
     spec: dict[str, Any]
     axis: int
     inputs: dict[str, Array]
     cotangent: Array
+    flags: tuple[str, ...] = ()
     reason: str | None = None
     twin: str | None = None
     rows: tuple[int, ...] = ()
     indices: tuple[int, ...] | None = None
-    without: tuple[str, ...] = field(default=())
+    without: tuple[str, ...] = ()
+    tangent: Array | None = None
 
     @property
     def dtype(self) -> str:
@@ -80,6 +83,7 @@ class Vector:
             "dtype": self.dtype,
             "inputs": {name: array.to_json() for name, array in self.inputs.items()},
             "cotangent": self.cotangent.to_json(),
+            **({} if self.tangent is None else {"tangent": self.tangent.to_json()}),
             **answer,
             "result": "invalid" if invalid else "valid",
             "reason": self.reason,
@@ -92,14 +96,15 @@ def vector_from_json(record: dict[str, Json]) -> Vector:
     return Vector(
         record["id"],
         record["comment"],
-        tuple(record["flags"]),
         record["spec"],
         record["axis"],
         {name: from_json(array) for name, array in record["inputs"].items()},
         from_json(record["cotangent"]),
+        tuple(record["flags"]),
         record["reason"],
         record.get("twin"),
         tuple(record.get("rows", ())),
+        tangent=from_json(record["tangent"]) if "tangent" in record else None,
     )
 
 
@@ -123,7 +128,13 @@ def problem_of(vector: Vector) -> Problem:
 
 
 def _numbers(array: Array | None) -> tuple[Number, ...] | None:
-    return None if array is None else tuple(mp.mpf(entry) for entry in array.data)
+    return None if array is None else _exact(array.data)
+
+
+def _exact(entries: Sequence[Entry]) -> tuple[Number, ...]:
+    """mpmath's numbers; equal entries become one object, which the oracle works out once."""
+    numbers = {entry: mp.mpf(entry) for entry in dict.fromkeys(entries)}
+    return tuple(numbers[entry] for entry in entries)
 
 
 def _position(vector: Vector, i: int, flat: Sequence[int], sequence: int) -> Position:
@@ -135,10 +146,10 @@ def _position(vector: Vector, i: int, flat: Sequence[int], sequence: int) -> Pos
         mask = False
     weight = inputs["sample_weight"].data[i] if "sample_weight" in inputs else 1
     return Position(
-        tuple(mp.mpf(inputs["logits"].data[j]) for j in flat),
+        _exact([inputs["logits"].data[j] for j in flat]),
         _allowed(inputs.get("allowed"), flat),
         label,
-        tuple(mp.mpf(labels.data[j]) for j in flat) if soft else None,
+        _exact([labels.data[j] for j in flat]) if soft else None,
         mask,
         mp.mpf(weight) if mask else ZERO,
         sequence,
@@ -191,18 +202,33 @@ class _Answer:
         shape = self.vector.cotangent.shape
         totals, sizes = oracle.totals(self.problem, self.rows), self.yardsticks.totals()
         grads, scales = self._gradients()
+        hvp, hvp_size = self._hvp()
         return {
             "expected": {
                 "loss": self._exact(shape, loss),
                 "grad": grads,
+                **hvp,
                 "totals": {name: self._exact((), [value]) for name, value in totals.items()},
             },
             "scale": {
                 "loss": self._size(shape, self.yardsticks.loss()),
                 "grad": scales,
+                **hvp_size,
                 "totals": {name: self._size((), [value]) for name, value in sizes.items()},
             },
         }
+
+    def _hvp(self) -> tuple[dict[str, Json], dict[str, Json]]:
+        """The derivative of the logits' gradient along the tangent, if the vector has one."""
+        if self.vector.tangent is None:
+            return {}, {}
+        flat = self.vector.tangent.data
+        offsets = class_offsets(self.vector.tangent.shape, self.vector.axis)
+        tangent = [[mp.mpf(flat[j]) for j in row] for row in offsets]
+        exact = self._classwise(gradients.logits_hvp(self.problem, self.cotangent, tangent), written)
+        size = self._classwise(self.yardsticks.hvp(tangent), _short)
+        exact["dtype"] = size["dtype"] = self.vector.dtype
+        return {"hvp": exact}, {"hvp": size}
 
     def _exact(self, shape: Sequence[int], values: Sequence[Number]) -> dict[str, Json]:
         return {

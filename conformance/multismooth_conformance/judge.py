@@ -9,7 +9,7 @@ import numpy as np
 
 from multismooth_conformance import tolerances
 from multismooth_conformance.adapter import Adapter, Array, Inputs
-from multismooth_conformance.vectors import Vector
+from multismooth_conformance.vectors import Contracted, Vector
 
 
 class Verdict(NamedTuple):
@@ -26,10 +26,12 @@ def judge(vector: Vector, loss: Array, gradients: Mapping[str, Array]) -> Verdic
     name = str(vector.inputs.arrays["logits"].dtype)
     kind = tolerances.compute_dtype(name)
     depth = tolerances.reduction(vector.positions) if vector.inputs.spec["reduction"] != "none" else 0
+    contracted = isinstance(vector.expected["loss"], Contracted)
+    steps = tolerances.CONTRACTED if contracted else tolerances.POSITION + depth
     if np.asarray(loss).dtype != kind:
         raise AssertionError(f"the loss has dtype {np.asarray(loss).dtype}, not {kind}")
     unit = tolerances.ulp(vector.scale["loss"].values, kind)
-    worst = tolerances.check("loss", loss, vector.expected["loss"], (tolerances.POSITION + depth) * unit, unit)
+    worst = tolerances.check("loss", loss, vector.expected["loss"], steps * unit, unit)
     gradient = 0.0
     if "logits" not in gradients:
         raise AssertionError("there is no gradient to the logits")
@@ -42,10 +44,9 @@ def _gradient(vector: Vector, key: str, actual: Array, name: str, kind: np.dtype
     assert vector.expected is not None
     assert vector.scale is not None
     expected, scale = vector.expected["grad"][key], vector.scale["grad"][key].values
-    info = np.finfo(kind)
-    unit = np.maximum(scale * info.eps / 2, info.smallest_normal)
+    unit = tolerances.half_ulp(scale, kind)
     if key == "logits":
-        if str(np.asarray(actual).dtype) != name:
+        if str(actual.dtype) != name:
             raise AssertionError(f"the logits' gradient has dtype {actual.dtype}, not {name}")
         allowed = tolerances.GRADIENT * unit + tolerances.rounded(expected.values, name)
     else:
@@ -62,6 +63,19 @@ def judge_totals(vector: Vector, totals: Mapping[str, Array]) -> None:
     for key, expected in vector.expected["totals"].items():
         unit = tolerances.ulp(vector.scale["totals"][key].values, kind)
         tolerances.check(f"totals.{key}", totals[key], expected, steps * unit, unit)
+
+
+def judge_hvp(vector: Vector, hvp: Array) -> float:
+    """Raises AssertionError unless the logits' gradient changes along the tangent as the vector says."""
+    assert vector.expected is not None
+    assert vector.scale is not None
+    name = str(vector.inputs.arrays["logits"].dtype)
+    if str(hvp.dtype) != name:
+        raise AssertionError(f"the gradient's derivative has dtype {hvp.dtype}, not {name}")
+    expected, scale = vector.expected["hvp"], vector.scale["hvp"].values
+    unit = tolerances.half_ulp(scale, tolerances.compute_dtype(name))
+    allowed = tolerances.SECOND * unit + tolerances.rounded(expected.values, name)
+    return tolerances.check("the gradient's derivative", hvp, expected, allowed, allowed)
 
 
 def judge_nan(vector: Vector, loss: Array, gradients: Mapping[str, Array]) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from multismooth_conformance.adapter import Adapter, completed
+
 ENTRY = "multismooth"
 """The property of a test that carries its entry in the report."""
 
@@ -19,7 +21,7 @@ OUTCOMES = ("passed", "failed", "unsupported", "gap")
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("multismooth")
     group.addoption("--multismooth-adapter", metavar="MODULE:NAME", help="the implementation to test")
-    group.addoption("--multismooth-modes", metavar="MODE,…", help="these modes of the adapter only")
+    group.addoption("--multismooth-modes", metavar="MODE,…", help="these modes only, or all; both with every vector")
     group.addoption("--multismooth-gaps", metavar="FILE", help="known gaps, a reason and a link each")
     group.addoption("--multismooth-report", metavar="FILE", help="where to write results and raw outputs (JSON)")
 
@@ -33,22 +35,26 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(run)
 
 
-def _load(name: str) -> Any:
+def _load(name: str) -> Adapter:
     module, _, attribute = name.partition(":")
     try:
-        return getattr(import_module(module), attribute or "ADAPTER")
-    except (ImportError, AttributeError) as error:
+        return completed(getattr(import_module(module), attribute or "ADAPTER"))
+    except (ImportError, AttributeError, TypeError) as error:
         raise pytest.UsageError(f"--multismooth-adapter={name}: {error}") from error
 
 
 class Run:
     """One implementation under test, with its results."""
 
-    def __init__(self, adapter: Any, config: pytest.Config) -> None:
+    def __init__(self, adapter: Adapter, config: pytest.Config) -> None:
         self.adapter = adapter
         self.report = config.getoption("--multismooth-report")
         wanted = config.getoption("--multismooth-modes")
-        self.modes = list(adapter.modes) if wanted is None else wanted.split(",")
+        self.modes = list(adapter.modes) if wanted in (None, "all") else wanted.split(",")
+        self.core = set(adapter.slow) if wanted is None else set()
+        """the modes that run the core vectors only"""
+        self.known: set[str] = set()
+        """the tests that there are, whether they run or not"""
         unknown = [mode for mode in self.modes if mode not in adapter.modes]
         if unknown:
             raise pytest.UsageError(f"{adapter.name} has the modes {', '.join(adapter.modes)}, not {unknown[0]}")
@@ -56,9 +62,8 @@ class Run:
         self.results: list[dict[str, Any]] = []
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        known = {item.callspec.id for item in items if hasattr(item, "callspec")}
         for gap in self.gaps:
-            if known and gap not in known:
+            if self.known and gap not in self.known:
                 raise pytest.UsageError(f"the known gap {gap} names no test of {self.adapter.name}")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -71,6 +76,9 @@ class Run:
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if not self.results:
             return
+        # Not at the top: pytest imports this module in every run, where ml_dtypes may be missing.
+        from multismooth_conformance.vectors import load
+
         terminalreporter.section(f"conformance of {self.adapter.name}")
         for mode in self.modes:
             rows = [row for row in self.results if row["mode"] == mode]
@@ -78,13 +86,21 @@ class Run:
             worst = max((row["loss_ulp"] for row in rows if row.get("loss_ulp") is not None), default=0.0)
             gradient = max((row["gradient"] for row in rows if row.get("gradient") is not None), default=0.0)
             words = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+            core = " (the core)" if mode in self.core else ""
             terminalreporter.write_line(
-                f"{mode}: {words}; worst loss {worst:.2f} ULP, worst gradient {gradient:.2f} of its bound"
+                f"{mode}: {len(rows)} of {len(load())} vectors{core}: {words}; "
+                f"worst loss {worst:.2f} ULP, worst gradient {gradient:.2f} of its bound"
             )
         if self.report is not None:
             path = Path(self.report)
             path.parent.mkdir(parents=True, exist_ok=True)
-            document = {"adapter": self.adapter.name, "modes": self.modes, "results": self.results}
+            document = {
+                "adapter": self.adapter.name,
+                "modes": self.modes,
+                "core": sorted(self.core),
+                "vectors": len(load()),
+                "results": self.results,
+            }
             path.write_text(json.dumps(document))
 
 

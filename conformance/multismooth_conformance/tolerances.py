@@ -17,12 +17,19 @@ from multismooth_conformance.vectors import Expected, dtype
 POSITION = 4
 """ULP of a position's loss: x − m, the exponential, log1p and the products round about once each."""
 
+CONTRACTED = 2 * POSITION
+"""ULP of a sum of positions that is formed without rounding: its ULP may be half of what theirs add up to."""
+
 GRADIENT = 4
 """Half-ULP of (mass + |q|)·|cotangent| in an element of the logits' gradient."""
 
 OTHER_GRADIENT = 16
 """Half-ULP of the terms' absolute sum in the gradient to a weight, a prior or a soft label: the loss of a position
 (8 half-ULP), times a cotangent that has been divided, times the slope of its coefficient, some products each."""
+
+SECOND = 8
+"""Half-ULP of e·(mass + 2λ·(max(|x|, L) + 1))·max|v| in the change of the logits' gradient along v: the softmax and
+the slope of log Σ exp, both a gradient's element, times one another."""
 
 PAIR = {"float32": 1e-6, "float64": 1e-13}
 """Of s, between any two implementations."""
@@ -44,6 +51,13 @@ def ulp(scale: Array, kind: np.dtype[np.floating]) -> Array:
     return np.spacing(np.maximum(np.abs(scale), tiny).astype(kind)).astype(np.longdouble)
 
 
+def half_ulp(scale: Array, kind: np.dtype[np.floating]) -> Array:
+    """What rounding adds to a term of size s at most, or the smallest normal number, below which is 0."""
+    info = np.finfo(kind)
+    size: Array = np.maximum(scale * info.eps / 2, info.smallest_normal)
+    return size
+
+
 def rounded(expected: Array, name: str) -> Array:
     """Half an ULP of a result in the dtype of half-precision logits; 0 in the others."""
     if name not in ("float16", "bfloat16"):
@@ -54,16 +68,29 @@ def rounded(expected: Array, name: str) -> Array:
     return np.exp2(exponent) * np.longdouble(info.eps) * (0.5 + 2.0**-8)
 
 
+def stored(expected: Array, name: str) -> Array:
+    """Results as an output of this dtype can hold them: float16 rounds to an infinity from 65520 on."""
+    overflows = np.abs(expected) >= 65520 if name == "float16" else np.zeros(np.shape(expected), bool)
+    return np.where(overflows, np.copysign(np.inf, expected), expected)
+
+
+def flushed(actual: Array, expected: Array, name: str) -> Array:
+    """Where a 0 stands for a result below the smallest normal number of the arithmetic."""
+    tiny = np.finfo(compute_dtype(name)).smallest_normal
+    return np.asarray((actual == 0) & (np.abs(expected) < tiny))
+
+
 def check(what: str, actual: Array, expected: Expected, allowed: Array, unit: Array) -> float:
     """Raises unless every element is within ``allowed``; the worst error in ``unit``s otherwise."""
+    name = str(np.asarray(actual).dtype)
     got = expected.of(np.asarray(actual)).astype(np.longdouble)
-    want = expected.values
+    want = stored(expected.values, name)
     if got.shape != want.shape:
         raise AssertionError(f"{what} has shape {got.shape}, not {want.shape}")
     if want.size == 0:
         return 0.0
     special = ~np.isfinite(want)
-    same = (got == want) | (np.isnan(got) & np.isnan(want))
+    same = (got == want) | (np.isnan(got) & np.isnan(want)) | flushed(got, want, name)
     with np.errstate(invalid="ignore"):
         error = np.where(same, 0.0, np.abs(got - want))
     wrong = np.where(special, ~same, ~(error <= allowed))

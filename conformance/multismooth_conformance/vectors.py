@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import combinations
 from typing import Any
 
 import ml_dtypes
@@ -25,10 +26,27 @@ class Expected:
     """float64, or longdouble where that holds more of the 20 digits"""
     indices: Array | None
     dtype: str
+    shape: tuple[int, ...]
 
     def of(self, array: Array) -> Array:
         """The elements of an output that belong to these values."""
         return array.reshape(-1)[self.indices] if self.indices is not None else array
+
+    def times(self, factor: Array) -> Expected:
+        """Each element times that of an array which is broadcast to the output's shape."""
+        values = self.values * self.of(np.broadcast_to(factor, self.shape))
+        return Expected(values, self.indices, self.dtype, self.shape)
+
+
+@dataclass(frozen=True)
+class Contracted(Expected):
+    """A reduced loss, of positions that come unreduced."""
+
+    shares: Array
+    """what each of them counts for"""
+
+    def of(self, array: Array) -> Array:
+        return np.asarray((array * self.shares).sum())
 
 
 @dataclass(frozen=True)
@@ -41,6 +59,7 @@ class Vector:
     flags: tuple[str, ...]
     inputs: Inputs
     cotangent: Array
+    tangent: Array | None
     expected: Mapping[str, Any] | None
     scale: Mapping[str, Any] | None
     reason: str | None
@@ -51,6 +70,32 @@ class Vector:
     def positions(self) -> int:
         logits = self.inputs.arrays["logits"]
         return int(logits.size // logits.shape[self.inputs.axis])
+
+    def features(self) -> frozenset[object]:
+        """Its flags, its reason if it is invalid, and otherwise every pair of its options."""
+        if self.reason is not None:
+            return frozenset((*self.flags, self.reason))
+        return frozenset((*self.flags, *combinations(self._options().items(), 2)))
+
+    def _options(self) -> dict[str, object]:
+        spec, given, logits = self.inputs.spec, self.inputs.arrays, self.inputs.arrays["logits"]
+        axis, allowed = self.inputs.class_axis, given.get("allowed")
+        return {
+            "spread": "values" if spec["values"] else spec["spread"],
+            "denominator": spec["denominator"],
+            "class_weight_rule": spec["class_weight_rule"] if "class_weight" in given else None,
+            "kl": spec["kl"],
+            "z_loss": spec["z_loss"] != 0,
+            "reduction": spec["reduction"],
+            "soft": self.inputs.soft,
+            "prior": "prior" in given,
+            "exclude": bool(spec["exclude"]),
+            "allowed": None if allowed is None else allowed.ndim > 1,
+            "axis": "last" if axis == logits.ndim - 1 else "first" if axis == 0 else "middle",
+            "dtype": str(logits.dtype),
+            "mask": ("where" in given, spec["ignore_index"] is not None),
+            "sample_weight": "sample_weight" in given,
+        }
 
 
 @cache
@@ -68,6 +113,17 @@ def load() -> dict[str, Vector]:
     return vectors
 
 
+@cache
+def core() -> frozenset[str]:
+    """The ids of few vectors that have, all together, every feature that any vector has: a greedy cover."""
+    features = {id: vector.features() for id, vector in load().items()}
+    missing, chosen = set().union(*features.values()), []
+    while missing:
+        chosen.append(max(features, key=lambda id: len(features[id] & missing)))
+        missing -= features.pop(chosen[-1])
+    return frozenset(chosen)
+
+
 def _vector(file: str, raw: Mapping[str, Any]) -> Vector:
     arrays = {name: array(value) for name, value in raw["inputs"].items()}
     return Vector(
@@ -77,6 +133,7 @@ def _vector(file: str, raw: Mapping[str, Any]) -> Vector:
         flags=tuple(raw["flags"]),
         inputs=Inputs(raw["spec"], raw["axis"], arrays),
         cotangent=array(raw["cotangent"]),
+        tangent=array(raw["tangent"]) if "tangent" in raw else None,
         expected=None if raw["expected"] is None else _outputs(raw["expected"]),
         scale=None if raw["scale"] is None else _outputs(raw["scale"]),
         reason=raw["reason"],
@@ -90,9 +147,9 @@ def _outputs(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _expected(raw: Mapping[str, Any]) -> Expected:
-    values = np.array([np.longdouble(value) for value in raw["data"]], np.longdouble)
+    values, shape = np.array([np.longdouble(value) for value in raw["data"]], np.longdouble), tuple(raw["shape"])
     indices = np.array(raw["indices"]) if "indices" in raw else None
-    return Expected(values if indices is not None else values.reshape(raw["shape"]), indices, raw["dtype"])
+    return Expected(values if indices is not None else values.reshape(shape), indices, raw["dtype"], shape)
 
 
 def array(raw: Mapping[str, Any]) -> Array:

@@ -179,7 +179,7 @@ def _cast(batch: Batch, layout: Layout, targets: _Targets) -> Batch:
     Classes that are not allowed get no probability. A row that is masked, or that has the weight 0 and no finite
     loss, is emptied, for the derivative of its statistics would be 0·NaN; ``where`` then tells which rows are used.
     """
-    arrays = {name: jnp.asarray(a) for name, a in batch._asdict().items() if a is not None}
+    arrays = {name: jnp.asarray(a) for name, a in batch._replace(normalizer=None)._asdict().items() if a is not None}
     logits = arrays["logits"]
     dtype = loss_dtype(logits)
     for name in ("sample_weight", "class_weight", "prior"):
@@ -341,9 +341,10 @@ def functions_for(like: Array) -> Functions:
 
 
 def _describe(array: Any) -> Described | None:
-    if not isinstance(array, (Array, np.ndarray, np.generic)):
+    if not isinstance(array, (Array, np.ndarray, np.generic)) or isinstance(array, np.ma.MaskedArray):
         return None
-    return Described(array.shape, array.dtype.name)
+    foreign = not isinstance(array, Array) and not array.dtype.isnative
+    return Described(array.shape, array.dtype.str if foreign else array.dtype.name)
 
 
 def _read(array: Any) -> Any:

@@ -193,8 +193,8 @@ class _Target(NamedTuple):
 
 
 def _rows(call: str, spec: Spec, batch: Batch, axis: int, *, totals: bool = False) -> _Rows:
-    batch = Batch(*(None if array is None else np.asarray(array) for array in batch))
     layout = checks.check_call(call, spec, batch, axis, _describe, totals=totals)
+    batch = Batch(*(None if array is None else np.asarray(array) for array in batch))
     checks.check_values(call, spec, batch, layout, np.asarray)
     batch = _classes_last(batch, layout)
     labels, mask, bad = _labels(spec, batch, layout)
@@ -335,9 +335,16 @@ FUNCTIONS = Functions(
 
 
 def _describe(array: Any) -> Described | None:
-    if array is None:
+    """None for what NumPy makes no array of, or one of objects or strings, or one without its mask."""
+    if isinstance(array, np.ma.MaskedArray):
         return None
-    return Described(array.shape, array.dtype.name)
+    try:
+        made = np.asarray(array)
+    except (TypeError, ValueError, RuntimeError):  # ragged, or the array of another framework
+        return None
+    if made.dtype.kind in "OSU" and not isinstance(array, (np.ndarray, np.generic)):
+        return None
+    return Described(made.shape, made.dtype.name)
 
 
 reduction.register((np.ndarray, np.generic, float), lambda like: FUNCTIONS)

@@ -211,7 +211,8 @@ def _labels(spec: Spec, batch: Batch, layout: Layout, good: bool) -> _Targets:
     labels, mask = tf.cast(batch.labels, tf.int64), batch.where
     lowest, highest = batch.labels.dtype.min, batch.labels.dtype.max
     if spec.ignore_index is not None and lowest <= spec.ignore_index <= highest:
-        counts = labels != spec.ignore_index
+        # As the cast from uint64 makes it.
+        counts = labels != (spec.ignore_index + 2**63) % 2**64 - 2**63
         mask = counts if mask is None else mask & counts
     if good and mask is None and batch.sample_weight is None:
         return _Targets(labels, None, None)
@@ -347,9 +348,14 @@ def functions_for(like: tf.Tensor) -> Functions:
 
 
 def _describe(array: Any) -> Described | None:
-    if not (tf.is_tensor(array) or isinstance(array, (tf.Variable, np.ndarray, np.generic))):
+    if isinstance(array, (tf.RaggedTensor, tf.SparseTensor, tf.IndexedSlices, np.ma.MaskedArray)):
         return None
-    return Described(tuple(array.shape), tf.as_dtype(array.dtype).name)
+    if isinstance(array, (np.ndarray, np.generic)):
+        return Described(array.shape, array.dtype.name)
+    if not tf.is_tensor(array):
+        return None
+    shape, dtype = tf.TensorShape(array.shape), tf.as_dtype(array.dtype).name
+    return Described((), dtype, rank_is_known=False) if shape.rank is None else Described(tuple(shape), dtype)
 
 
 def _read(array: Any) -> Any:

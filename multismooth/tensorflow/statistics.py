@@ -25,6 +25,10 @@ class LabelRow(NamedTuple):
     """Σ_{k≠y} v_k·(x_k − m)"""
 
 
+MANY = 1024
+"""Classes whose sum, one by one, stays within the bounds: the rounding grows like the square root of their number."""
+
+
 def loss_dtype(logits: Tensor) -> tf.DType:
     """The dtype that the loss is computed and returned in."""
     return tf.float64 if logits.dtype == tf.float64 else tf.float32
@@ -42,7 +46,7 @@ def label_statistics(logits: Tensor, labels: Tensor, receivers: Tensor | None, a
         if smooths:
             weighted = _weighted(receivers[0], z) if receivers else z
             others = tf.where(is_label(labels, axis, logits), tf.zeros_like(z), weighted)
-            rest = tf.reduce_sum(others, axis, keepdims=True)
+            rest = class_sum(others, axis)
 
         def gradient(_m: Tensor, g: Tensor, g_own: Tensor, g_rest: Tensor) -> Any:
             mine = is_label(labels, axis, logits)
@@ -69,7 +73,7 @@ def soft_statistics(logits: Tensor, targets: tuple[Tensor, ...], axis: int) -> l
     def statistics(logits: Tensor, *targets: Tensor) -> Any:
         x, m, L = _row(logits, axis)
         z = x - m
-        dots = [tf.reduce_sum(_weighted(target, z), axis, keepdims=True) for target in targets]
+        dots = [class_sum(_weighted(target, z), axis) for target in targets]
 
         def gradient(_m: Tensor, g: Tensor, *g_dots: Tensor) -> Any:
             x = tf.cast(logits, g.dtype)
@@ -92,6 +96,18 @@ def is_label(labels: Tensor, axis: int, like: Tensor) -> Tensor:
     return tf.reshape(tf.range(classes, dtype=labels.dtype), shape) == labels
 
 
+def class_sum(values: Tensor, axis: int) -> Tensor:
+    """Σ over the classes, whose axis is kept.
+
+    TensorFlow adds in pairs over the last axis and one by one over any other, which over many classes loses digits.
+    """
+    rank = len(values.shape)
+    if values.shape[axis] <= MANY or axis == rank - 1:
+        return tf.reduce_sum(values, axis, keepdims=True)
+    last = tf.transpose(values, [*(i for i in range(rank) if i != axis), axis])
+    return tf.expand_dims(tf.reduce_sum(last, -1), axis)
+
+
 def _row(logits: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
     """x, m and L; L is log1p of the sum without one maximum, which keeps a confident row's digits."""
     x = tf.cast(logits, loss_dtype(logits))
@@ -100,8 +116,8 @@ def _row(logits: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
     # Every maximum is exp(0) = 1, and all but one are put back. As exponentials, not as a count: forward-mode
     # derivatives go through these very operations, and not through the custom gradient.
     top, e, zeros = z == 0, tf.exp(z), tf.zeros_like(z)
-    others = tf.reduce_sum(tf.where(top, zeros, e), axis, keepdims=True)
-    ties = tf.reduce_sum(tf.where(top, e, zeros), axis, keepdims=True) - 1
+    others = class_sum(tf.where(top, zeros, e), axis)
+    ties = class_sum(tf.where(top, e, zeros), axis) - 1
     return x, m, tf.math.log1p(others + ties)
 
 
@@ -112,7 +128,7 @@ def _probabilities(x: Tensor, m: Tensor, L: Tensor, axis: int) -> Tensor:
     def probabilities(x: Tensor) -> Any:
         def gradient(g: Tensor) -> Tensor:
             p = _probabilities(x, m, L, axis)
-            return p * (g - tf.reduce_sum(p * g, axis, keepdims=True))
+            return p * (g - class_sum(p * g, axis))
 
         return tf.exp((x - m) - L), gradient
 

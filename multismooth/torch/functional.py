@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.masked import MaskedTensor
 
 from multismooth import checks, reduction
 from multismooth.checks import UNREAD, Batch, Described, Layout
@@ -321,7 +322,9 @@ def functions_for(like: Tensor) -> Functions:
 
 
 def _describe(array: Any) -> Described | None:
-    if not isinstance(array, Tensor):
+    if not isinstance(array, Tensor) or isinstance(array, MaskedTensor):
+        return None
+    if array.layout is not torch.strided or array.is_nested:
         return None
     return Described(tuple(array.shape), str(array.dtype).removeprefix("torch."))
 

@@ -1,22 +1,17 @@
 """TensorFlow refuses the same calls as NumPy, in the same words; traced too."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from multismooth import Spec
 from multismooth import tensorflow as room
-from tests.bad_calls import CALLS, LABELS, LOGITS, OF_SHAPES_AND_DTYPES, BadCall, caught, check, refusal
+from tests.bad_calls import CALLS, LABELS, LOGITS, OF_SHAPES_AND_DTYPES, BadCall, caught, changed, check, refusal
 
 IDS = [call.id for call in OF_SHAPES_AND_DTYPES]
-
-
-def traced(call: BadCall, **options: Any) -> None:
-    function = room.smoothed_cross_entropy_totals if call.totals else room.smoothed_cross_entropy
-    arrays = {k: tf.constant(v) for k, v in call.arguments.items() if isinstance(v, np.ndarray)}
-    rest = {k: v for k, v in call.arguments.items() if k not in arrays}
-    tf.function(lambda arrays: function(**arrays, **rest), **options)(arrays)
 
 
 @pytest.mark.parametrize("array", [tf.constant, np.asarray], ids=["tensors", "numpy-arrays"])
@@ -27,12 +22,12 @@ def test_refused(call: BadCall, array: Any) -> None:
 
 @pytest.mark.parametrize("call", OF_SHAPES_AND_DTYPES, ids=IDS)
 def test_refused_while_tracing(call: BadCall) -> None:
-    check(call, caught(lambda: traced(call), call.id))
+    check(call, refusal(call, room, tf.constant, tf.function))
 
 
-@pytest.mark.parametrize("call", OF_SHAPES_AND_DTYPES[::10], ids=IDS[::10])
+@pytest.mark.parametrize("call", OF_SHAPES_AND_DTYPES, ids=IDS)
 def test_refused_while_compiling(call: BadCall) -> None:
-    check(call, caught(lambda: traced(call, jit_compile=True), call.id))
+    check(call, refusal(call, room, tf.constant, partial(tf.function, jit_compile=True)))
 
 
 @pytest.mark.parametrize(
@@ -41,9 +36,11 @@ def test_refused_while_compiling(call: BadCall) -> None:
         ("unknown_classes", "logits of shape (?, 3, ?) have", [None, 3, None], [None, 3]),
         ("labels_shape", "labels have shape (?, 4)", [None, 3, 4], [None, 4]),
         ("labels_shape", "labels have shape (?,)", [None, None, 4], [None]),
+        ("unknown_rank", "the number of axes of logits is unknown. Set", None, [None, 3]),
+        ("unknown_rank", "the number of axes of labels is unknown. Set", [None, 3, 4], None),
     ],
 )
-def test_unknown_sizes_are_shown_as_such(reason: str, words: str, logits: list[Any], labels: list[Any]) -> None:
+def test_unknown_sizes_are_shown_as_such(reason: str, words: str, logits: Any, labels: Any) -> None:
     signature = [tf.TensorSpec(logits, tf.float32), tf.TensorSpec(labels, tf.int32)]
     function = tf.function(room.smoothed_cross_entropy, input_signature=signature)
     error = caught(function.get_concrete_function, reason)
@@ -58,3 +55,53 @@ def test_only_arrays_are_arrays(name: str, value: Any) -> None:
     error = caught(lambda: room.smoothed_cross_entropy(**arguments), name)
     assert error.reason == "not_an_array"
     assert f"{name} is a {type(value).__name__}" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "words"),
+    [
+        ("logits", tf.cast(LOGITS, "float8_e4m3fn"), "logits have dtype float8_e4m3fn. Pass real logits"),
+        ("logits", tf.constant([["a"]]), "logits have dtype string. Pass real logits"),
+        ("logits", tf.quantization.quantize(LOGITS, 0, 3, tf.quint8)[0], "logits have dtype quint8. Pass real logits"),
+        ("logits", tf.RaggedTensor.from_tensor(LOGITS), "logits is a RaggedTensor. Pass a dense array"),
+        ("logits", tf.sparse.from_dense(LOGITS), "logits is a SparseTensor. Pass a dense array"),
+        ("logits", tf.TensorSpec((2, 3, 4)), "logits is a TensorSpec. Pass a dense array"),
+        ("logits", tf.Variable(LOGITS, shape=tf.TensorShape(None)), "the number of axes of logits is unknown. Set"),
+        ("logits", LOGITS.astype(object), "logits have dtype object. Pass real logits"),
+        ("labels", tf.ragged.constant([[0, 1, 2], [3]]), "labels is a RaggedTensor. Pass a dense array"),
+        ("labels", tf.sparse.from_dense(LABELS), "labels is a SparseTensor. Pass a dense array"),
+        ("labels", LABELS.astype("M8[s]"), "labels have dtype datetime64[s]. Pass integer class indices"),
+        ("labels", LABELS.astype(str), "labels have dtype str352. Pass integer class indices"),
+        ("where", tf.ones((2, 3), tf.uint8), "where has dtype uint8. Pass booleans"),
+        ("class_weight", tf.IndexedSlices(tf.ones(4), tf.range(4)), "class_weight is a IndexedSlices. Pass a dense"),
+    ],
+)
+def test_arrays_of_tensorflow_alone(argument: str, value: Any, words: str) -> None:
+    arguments = {"logits": tf.constant(LOGITS), "labels": tf.constant(LABELS)} | {argument: value}
+    assert words in str(caught(lambda: room.smoothed_cross_entropy(**arguments), words))
+
+
+@pytest.mark.parametrize(
+    "number", [7, 7.5, np.float64(7.5), np.float32(7.5), np.float16(7.5), np.int8(7), np.uint64(7), 3_000_000_000]
+)
+@pytest.mark.parametrize("transform", [lambda function: function, tf.function], ids=["eager", "compiled"])
+def test_every_real_number_is_a_normalizer(number: Any, transform: Any) -> None:
+    function = transform(lambda logits: room.smoothed_cross_entropy(logits, LABELS, normalizer=number))
+    total = room.smoothed_cross_entropy(LOGITS, LABELS, Spec(reduction="sum"))
+    np.testing.assert_allclose(function(tf.constant(LOGITS)), total / float(number), rtol=1e-6)
+
+
+@pytest.mark.parametrize("ignored", [2**63, 2**64 - 1])
+@pytest.mark.parametrize("options", [None, {}, {"jit_compile": True}], ids=["eager", "traced", "compiled"])
+def test_the_largest_labels_can_be_ignored(ignored: int, options: Any) -> None:
+    """They are negative once they are int64."""
+    labels = tf.constant(changed(LABELS.astype(np.uint64), (0, 1), ignored))
+    function = room.smoothed_cross_entropy if options is None else tf.function(room.smoothed_cross_entropy, **options)
+    loss = function(tf.constant(LOGITS), labels, Spec(ignore_index=ignored))
+    np.testing.assert_allclose(loss, room.smoothed_cross_entropy(LOGITS, LABELS, where=labels != ignored), rtol=1e-6)
+
+
+def test_a_matrix_is_an_array() -> None:
+    allowed = np.array([True, True, True, True])
+    loss = room.smoothed_cross_entropy(LOGITS, np.asmatrix(LABELS), allowed=allowed)
+    assert loss == room.smoothed_cross_entropy(LOGITS, LABELS)

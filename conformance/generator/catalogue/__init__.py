@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from generator.book import Book
-from generator.catalogue import bad_values, denominators, extremes, layouts, masks, targets, weights
+from generator.catalogue import (
+    bad_values,
+    combinations,
+    denominators,
+    extremes,
+    layouts,
+    masks,
+    second_order,
+    targets,
+    vocabulary,
+    weights,
+)
 
 FILES: dict[str, Callable[[], Book]] = {
     "targets": targets.targets,
@@ -18,5 +29,8 @@ FILES: dict[str, Callable[[], Book]] = {
     "extremes": extremes.extremes,
     "layouts": layouts.layouts,
     "article": layouts.article,
+    "combinations": combinations.combinations,
+    "vocabulary": vocabulary.vocabulary,
+    "second_order": second_order.second_order,
     "bad_values": bad_values.bad_values,
 }

@@ -17,7 +17,6 @@ DENOMINATORS = (
 )
 ONE_EMPTY = [True, True, False, True] + [False] * 4 + [True, False, False, False]
 SEQUENCE_WEIGHTS = [0.5, 1.25, 2.0, 0.25, 1.5, 0.5, 0.75, 2.0, 1.75, 0.25, 0.5, 1.25]
-COMMON = "uneven-masks mean-of-means"
 
 
 def denominators() -> Book:
@@ -31,17 +30,6 @@ def denominators() -> Book:
     return book
 
 
-def _flags(name: str) -> str:
-    special = {
-        "all": "ignored-are-counted",
-        "weights": "weights-not-in-denominator",
-        "nonzero_weights": "weights-not-in-denominator",
-        "sequences": "sequence-means",
-        "nonempty_sequences": "sequence-means",
-    }
-    return f"{COMMON} {special.get(name, '')}".strip()
-
-
 def _each(book: Book) -> None:
     for name in DENOMINATORS:
         extra = " class_weight" if "class" in name else ""
@@ -52,7 +40,6 @@ def _each(book: Book) -> None:
                 f"D = {name}, with {give}{extra}",
                 shape="tokens",
                 give=give + extra,
-                flags=_flags(name),
                 label_smoothing=0.1,
                 denominator=name,
                 reduction="mean",
@@ -62,7 +49,6 @@ def _each(book: Book) -> None:
             f"denominator-{name.replace('_', '-')}",
             f"D = {name}, nothing masked, 1-d labels",
             give=extra,
-            flags=_flags(name),
             label_smoothing=0.1,
             spread="others",
             denominator=name,
@@ -91,7 +77,6 @@ def _sequences(book: Book) -> None:
                 shape="tokens",
                 give=give,
                 put=put if "sample_weight" in give else {"where": ONE_EMPTY},
-                flags="sequence-means mean-of-means",
                 label_smoothing=0.1,
                 denominator=name,
                 reduction="mean",
@@ -101,7 +86,6 @@ def _sequences(book: Book) -> None:
             f"D = {name} with two axes after the first",
             shape="pixels",
             give="where",
-            flags="sequence-means",
             label_smoothing=0.1,
             denominator=name,
             reduction="mean",
@@ -110,7 +94,6 @@ def _sequences(book: Book) -> None:
             "sequences-rows",
             f"D = {name} on 1-d labels: each position is a sequence, and a weight cancels",
             give="where",
-            flags="sequence-means",
             label_smoothing=0.1,
             denominator=name,
             reduction="mean",
@@ -126,7 +109,6 @@ def _nothing_counts(book: Book) -> None:
                 give="where" + (" class_weight" if name == "class_weights" else ""),
                 put={"where": [False] * 4},
                 rows={0: [NAN] * 5},
-                flags="nothing-counts",
                 label_smoothing=0.1,
                 denominator=name,
                 empty=empty,
@@ -138,7 +120,6 @@ def _nothing_counts(book: Book) -> None:
             f"all masked, reduction {reduction}: zeros",
             give="where",
             put={"where": [False] * 4},
-            flags="nothing-counts",
             label_smoothing=0.1,
             empty="nan",
             reduction=reduction,
@@ -149,7 +130,6 @@ def _nothing_counts(book: Book) -> None:
             f"all sample weights 0, D = Σw, empty = {empty}",
             give="sample_weight",
             put={"sample_weight": [0.0] * 4},
-            flags="nothing-counts",
             label_smoothing=0.1,
             denominator="weights",
             empty=empty,
@@ -159,7 +139,6 @@ def _nothing_counts(book: Book) -> None:
             "all-ignored",
             f"every label ignored, empty = {empty}",
             put={"labels": [-100] * 4},
-            flags="nothing-counts",
             label_smoothing=0.1,
             ignore_index=-100,
             empty=empty,
@@ -188,7 +167,6 @@ def _normalizer(book: Book) -> None:
             f"7.5 items in the whole batch replace D = {name}; the totals keep D",
             shape="tokens" if "where" in give else "rows",
             give=f"normalizer {give}",
-            flags="normalizer mean-of-means",
             label_smoothing=0.1,
             denominator=name,
         )
@@ -197,7 +175,6 @@ def _normalizer(book: Book) -> None:
         "nothing counts here, but something did elsewhere: 0, not NaN",
         give="normalizer where",
         put={"where": [False] * 4},
-        flags="normalizer nothing-counts",
         label_smoothing=0.1,
         empty="nan",
     )
@@ -207,7 +184,6 @@ def _normalizer(book: Book) -> None:
             f"a normalizer of 0, empty = {empty}",
             give="normalizer",
             put={"normalizer": [0.0]},
-            flags="normalizer nothing-counts",
             label_smoothing=0.1,
             empty=empty,
         )
@@ -221,7 +197,6 @@ def _empty_batch(book: Book) -> None:
                 f"logits [0, 5], D = {name} = 0, empty = {empty}",
                 shape="empty",
                 dtype="float32",
-                flags="nothing-counts",
                 label_smoothing=0.1,
                 denominator=name,
                 empty=empty,
@@ -232,7 +207,6 @@ def _empty_batch(book: Book) -> None:
             "empty-batch",
             f"logits [0, 5], reduction {reduction}",
             shape="empty",
-            flags="nothing-counts",
             label_smoothing=0.1,
             reduction=reduction,
         )

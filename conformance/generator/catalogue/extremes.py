@@ -19,6 +19,12 @@ def extremes() -> Book:
     _gaps(book)
     _shifts(book)
     _half_precision(book)
+    _subnormal(book)
+    _unlikely_labels(book)
+    _tiny_weights(book)
+    _infinities_on_other_axes(book)
+    _half_gradient_overflow(book)
+    _plus_inf_without_mass(book)
     return book
 
 
@@ -48,7 +54,6 @@ def _minus_inf(book: Book) -> None:
             give=give,
             put=_put_for(give),
             rows=hole,
-            flags="minus-inf-logit",
             without={"class_weight": "class_weight", "prior": "prior", "soft": "labels"}.get(give, ""),
             **spec,
         )
@@ -57,7 +62,6 @@ def _minus_inf(book: Book) -> None:
         "every logit but the label's is −inf, ε = 0: the loss is exactly 0",
         put={"labels": {2: 3}},
         rows={2: [-INF, -INF, -INF, 1.5, -INF]},
-        flags="minus-inf-logit",
     )
     for give in ("allowed", "allowed_here"):
         book.add(
@@ -70,7 +74,6 @@ def _minus_inf(book: Book) -> None:
                 1: [0.5, INF, 1.0, NAN, 2.0],
                 3: [0.5, -INF, 1.0, INF, -2.0],
             },
-            flags="minus-inf-logit",
             label_smoothing=0.1,
         )
 
@@ -104,7 +107,6 @@ def _minus_inf_smoothed(book: Book) -> None:
                 f"{spread} puts mass on a −inf logit",
                 put={"labels": [2, 2, 0, 4]},
                 rows=hole,
-                flags="minus-inf-smoothed",
                 label_smoothing=0.1,
                 spread=spread,
                 reduction=reduction,
@@ -115,7 +117,6 @@ def _minus_inf_smoothed(book: Book) -> None:
             f"the label's own logit is −inf, ε = {epsilon}",
             put={"labels": [2, 1, 0, 4]},
             rows=hole,
-            flags="minus-inf-smoothed",
             label_smoothing=epsilon,
         )
     book.add(
@@ -124,7 +125,6 @@ def _minus_inf_smoothed(book: Book) -> None:
         give="where",
         put={"where": [True, False, True, True], "labels": [2, 2, 0, 4]},
         rows=hole,
-        flags="minus-inf-smoothed ignored-leaks",
         label_smoothing=0.1,
     )
 
@@ -177,7 +177,6 @@ def _add_confident(book: Book, dtype: str, gaps: Sequence[int], top: float, give
         give=give,
         put=put,
         rows={i: _ahead(y, top, gap) for i, (y, gap) in enumerate(zip((0, 1, 4, 2), gaps, strict=True))},
-        flags="confident-row" + (" large-shift" if abs(top) > 100 else ""),
         reduction="none",
     )
 
@@ -204,7 +203,6 @@ def _gaps(book: Book) -> None:
                     1: [0.0, gap, 0.5, 1.0, -gap],
                     3: [gap, -gap, gap, -gap, 0.0],
                 },
-                flags="log-after-softmax",
                 label_smoothing=0.1,
                 spread=spread,
             )
@@ -224,7 +222,6 @@ def _shifts(book: Book) -> None:
                         1: [top - 1, top + 2, top + 0.5, top - 2, top],
                         3: [top + 4, top + 1, top - 4, top - 3, top + 2],
                     },
-                    flags="large-shift",
                     label_smoothing=epsilon,
                 )
     for dtype, spread in (("float32", "uniform"), ("float64", "others")):
@@ -233,7 +230,6 @@ def _shifts(book: Book) -> None:
             f"logits of +1e4 and −1e4 in one row, {spread}",
             dtype=dtype,
             rows={0: [9984.0, -9984.0, 0.0, 1.0, -1.0], 2: [-9984.0, 9984.0, 9984.0, 0.0, 0.5]},
-            flags="large-shift log-after-softmax",
             label_smoothing=0.1,
             spread=spread,
         )
@@ -249,7 +245,6 @@ def _half_precision(book: Book) -> None:
             dtype=dtype,
             put={"labels": [0, 1, 2, 3]},
             rows={0: [0.0, low, low, low, low], 2: [low, 0.0, low, low, low]},
-            flags="half-overflow",
             label_smoothing=0.1,
         )
     for dtype in ("float16", "bfloat16"):
@@ -258,7 +253,149 @@ def _half_precision(book: Book) -> None:
                 "half",
                 f"{dtype}: computed in float32, the gradient rounded once",
                 dtype=dtype,
-                flags="half-overflow",
                 label_smoothing=0.1,
                 spread=spread,
             )
+
+
+def _plus_inf_without_mass(book: Book) -> None:
+    """A +inf logit leaves no probabilities, whatever the target there."""
+    cases: tuple[tuple[str, Fields], ...] = (("", {}), ("where", {"label_smoothing": 0.1, "exclude": [1]}))
+    for give, spec in cases:
+        book.add(
+            "plus-inf-skipped",
+            f"a +inf logit of a class without mass, {give or 'ε = 0'}: NaN in its row",
+            give=give,
+            put={"labels": [2, 2, 0, 4], "where": [True, True, False, True]},
+            rows={1: [0.5, INF, 1.0, -2.0, 0.25]},
+            reduction="none",
+            **spec,
+        )
+
+
+def _subnormal(book: Book) -> None:
+    """Numbers below the smallest normal one, which some hardware and compilers flush to 0."""
+    for dtype, tiny in (("float32", 2.0**-140), ("float64", 2.0**-1060)):
+        for epsilon, spread in ((0.0, "uniform"), (0.1, "uniform"), (0.1, "others")):
+            book.add(
+                "subnormal-logits",
+                f"logits of {tiny:g}: as good as 0, and flushing them changes nothing",
+                dtype=dtype,
+                rows={0: [tiny, -tiny, 0.0, 3 * tiny, -2 * tiny], 2: [1.0, tiny, -1.0, -tiny, tiny]},
+                label_smoothing=epsilon,
+                spread=spread,
+            )
+    for dtype, gaps in (("float32", (88, 92, 97, 101)), ("float64", (709, 715, 730, 740))):
+        for reduction in ("none", "sum"):
+            book.add(
+                "subnormal-loss",
+                f"ε = 0, the label ahead by {', '.join(map(str, gaps))}: the loss is subnormal, or flushed to 0",
+                dtype=dtype,
+                put={"labels": [0, 1, 4, 2]},
+                rows={i: _ahead(y, 0.25, gap) for i, (y, gap) in enumerate(zip((0, 1, 4, 2), gaps, strict=True))},
+                reduction=reduction,
+            )
+
+
+def _unlikely_labels(book: Book) -> None:
+    """Labels of a probability below 1e-7, where a clip or a +1e-7 in the logarithm shows."""
+    for dtype in ("float32", "float64", "bfloat16", "float16"):
+        for epsilon, spread in ((0.0, "uniform"), (0.1, "leaky")):
+            book.add(
+                "unlikely-label",
+                f"the label is 18 to 60 below the maximum, {spread}, ε = {epsilon}",
+                shape="tokens",
+                dtype=dtype,
+                put={"labels": {0: 1, 1: 2, 5: 0}},
+                rows={
+                    0: [18.0, 0.0, 3.0, -1.0, 0.5],
+                    1: [0.0, 24.0, -8.0, 1.0, 0.5],
+                    5: [-30.0, 30.0, 29.0, -2.0, 0.0],
+                },
+                label_smoothing=epsilon,
+                spread=spread,
+            )
+
+
+def _tiny_weights(book: Book) -> None:
+    """Denominators far below 1: max(D, 1), + 1e-6 and + 1e-13 all show."""
+    for dtype, unit in (("float32", 2.0**-20), ("float64", 2.0**-40)):
+        weights = [unit * w for w in (1.0, 2.0, 0.5, 0.75, 1.5, 0.25, 1.25, 2.5, 1.75, 0.5, 0.25, 3.0)]
+        for name in ("weights", "sequences", "nonempty_sequences"):
+            book.add(
+                "tiny-weights",
+                f"sample weights of about {unit:g}, D = {name}: nothing is added to a denominator",
+                shape="tokens",
+                dtype=dtype,
+                give="sample_weight where",
+                put={"sample_weight": weights},
+                label_smoothing=0.1,
+                denominator=name,
+                reduction="mean",
+            )
+        for name in ("class_weights", "expected_class_weights"):
+            book.add(
+                "tiny-weights",
+                f"class weights of about {unit:g}, D = {name}",
+                shape="tokens",
+                dtype=dtype,
+                give="class_weight where",
+                put={"class_weight": weights[:5]},
+                label_smoothing=0.1,
+                denominator=name,
+                reduction="mean",
+            )
+        book.add(
+            "tiny-normalizer",
+            f"a normalizer of {unit:g}",
+            shape="tokens",
+            dtype=dtype,
+            give="where normalizer",
+            put={"normalizer": [unit]},
+            label_smoothing=0.1,
+        )
+
+
+def _infinities_on_other_axes(book: Book) -> None:
+    """What is −inf, NaN or masked, where the classes are not the last axis."""
+    for shape in ("middle", "first", "volume"):
+        book.add(
+            "minus-inf-axis",
+            f"a −inf logit with and without mass, class axis of {shape}",
+            shape=shape,
+            put={"labels": {0: 2, 3: 1}},
+            rows={0: [0.5, -INF, 1.0, -2.0, 0.25], 3: [-INF, 2.0, 1.0, 0.0, -INF]},
+            label_smoothing=0.1,
+            reduction="none",
+        )
+        book.add(
+            "minus-inf-axis",
+            f"a −inf logit at ε = 0, class axis of {shape}",
+            shape=shape,
+            put={"labels": {0: 2, 3: 1}},
+            rows={0: [0.5, -INF, 1.0, -2.0, 0.25], 3: [-INF, 2.0, 1.0, 0.0, -INF]},
+        )
+        book.add(
+            "garbage-axis",
+            f"NaN and inf under ignored labels, class axis of {shape}",
+            shape=shape,
+            put={"labels": {1: -100, 2: -100, 6: -100}},
+            rows={1: [NAN, INF, -INF, 0.0, NAN], 2: [INF] * 5, 6: [NAN] * 5},
+            label_smoothing=0.1,
+            z_loss=1e-2,
+            ignore_index=-100,
+        )
+
+
+def _half_gradient_overflow(book: Book) -> None:
+    """Found by fuzzing: 2·z_loss·lse·softmax is beyond float16's largest number, and is rounded to an infinity."""
+    for dtype in ("float16", "bfloat16"):
+        book.add(
+            "half-gradient-overflow",
+            f"z_loss 4 at logits near 1e4: gradients near 8e4, rounded once to {dtype}",
+            dtype=dtype,
+            rows={0: [9984.0, 9984.0, 0.0, 9920.0, -1.0], 2: [-9984.0, 9984.0, -9984.0, 0.0, 1.0]},
+            label_smoothing=0.1,
+            z_loss=4.0,
+            reduction="none",
+        )

@@ -29,7 +29,6 @@ def _plain_masks(book: Book) -> None:
                 f"{give}, reduction {reduction}: the smoothing part is masked too",
                 shape="tokens",
                 give=give,
-                flags="ignored-leaks unreduced-gradient compiled-differs",
                 label_smoothing=0.1,
                 reduction=reduction,
             )
@@ -46,7 +45,6 @@ def _filled(book: Book) -> None:
                 give="where",
                 put={"where": MASK},
                 rows=GARBAGE,
-                flags="ignored-leaks",
                 label_smoothing=0.1,
                 spread=spread,
             )
@@ -63,7 +61,6 @@ def _filled(book: Book) -> None:
             give="where",
             put={"where": MASK},
             rows=GARBAGE,
-            flags="ignored-leaks z-loss-outside-mask",
             **spec,
         )
     book.add(
@@ -113,7 +110,6 @@ def _ignored(book: Book) -> None:
             shape="tokens",
             give="ignored",
             label_dtype=dtype,
-            flags="ignored-leaks ignored-are-counted ignored-become-uniform",
             label_smoothing=0.1,
             ignore_index=index,
         )
@@ -129,7 +125,6 @@ def _ignored(book: Book) -> None:
         "ignored",
         "an ignore_index that the labels' dtype cannot hold matches nothing",
         label_dtype="uint8",
-        flags="narrow-label-dtype",
         label_smoothing=0.1,
         ignore_index=-100,
     )
@@ -139,7 +134,6 @@ def _ignored(book: Book) -> None:
             f"{give}: what counts is in both",
             shape="tokens",
             give=give,
-            flags="ignored-leaks",
             label_smoothing=0.1,
             ignore_index=-100,
             denominator="valid",
@@ -160,7 +154,6 @@ def _bad_but_masked(book: Book) -> None:
             give="where",
             put={"where": MASK, "labels": labels},
             label_dtype=dtype,
-            flags="bad-label narrow-label-dtype",
             label_smoothing=0.1,
         )
     book.add(
@@ -168,7 +161,6 @@ def _bad_but_masked(book: Book) -> None:
         "a bad label under sample weight 0",
         give="sample_weight",
         put={"sample_weight": [0.5, 0.0, 1.25, 2.0], "labels": {1: 9}},
-        flags="bad-label",
         label_smoothing=0.1,
     )
     book.add(
@@ -176,7 +168,6 @@ def _bad_but_masked(book: Book) -> None:
         "a label that is not allowed, at a masked position",
         give="where allowed",
         put={"where": MASK, "allowed": [True, True, False, True, True], "labels": [0, 2, 4, 2]},
-        flags="bad-label",
         label_smoothing=0.1,
     )
     book.add(
@@ -201,7 +192,6 @@ def _out_of_range(book: Book) -> None:
                 "the row of a label outside [0, K) has a NaN loss and gradient; the others not",
                 put={"labels": labels},
                 label_dtype=dtype,
-                flags="bad-label label-wraps backends-disagree",
                 label_smoothing=0.1,
                 out_of_range="nan",
                 reduction=reduction,
@@ -229,7 +219,6 @@ def _out_of_range(book: Book) -> None:
         "uint8 156 is not ignore_index −100",
         put={"labels": [0, 156, 2, 3]},
         label_dtype="uint8",
-        flags="narrow-label-dtype",
         label_smoothing=0.1,
         ignore_index=-100,
         out_of_range="nan",

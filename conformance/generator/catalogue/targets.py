@@ -22,7 +22,6 @@ def targets() -> Book:
                     f"spread-{spread}",
                     f"{FORMULA[spread]}, at ε = {epsilon}",
                     shape=shape,
-                    flags=_spread_flags(spread),
                     label_smoothing=epsilon,
                     spread=spread,
                 )
@@ -37,14 +36,10 @@ def targets() -> Book:
         ("single", 0.9, 0.005),
     ):
         comment = f"q_y = {on}, the others {off}, whatever they add up to"
-        book.add("values", comment, shape=shape, flags="mass-below-one", values=[on, off])
+        book.add("values", comment, shape=shape, values=[on, off])
     _more_smoothing(book)
     _kl(book)
     return book
-
-
-def _spread_flags(spread: str) -> str:
-    return "which-formula mass-below-one" if spread == "leaky" else "which-formula"
 
 
 def _more_smoothing(book: Book) -> None:
@@ -55,7 +50,6 @@ def _more_smoothing(book: Book) -> None:
                 f"epsilon-{spread}",
                 f"ε = {epsilon} is no dyadic number: a detour through float32 shows in float64",
                 dtype=dtype,
-                flags="which-formula",
                 label_smoothing=epsilon,
                 spread=spread,
             )
@@ -67,7 +61,6 @@ def _kl(book: Book) -> None:
             book.add(
                 f"kl-{spread}",
                 f"cross-entropy minus H(q), q by {spread} at ε = {epsilon}: same gradient",
-                flags="kl-at-full-smoothing" if epsilon == 1.0 else "",
                 label_smoothing=epsilon,
                 spread=spread,
                 kl=True,
@@ -88,7 +81,6 @@ def _kl(book: Book) -> None:
             "the entropy of masked positions is not subtracted",
             shape="tokens",
             give="where sample_weight",
-            flags="ignored-leaks",
             kl=True,
             spread=spread,
             label_smoothing=0.1,
@@ -121,7 +113,6 @@ def soft_labels() -> Book:
                 f"soft-{name}",
                 f"q = {1 - epsilon:g}·t + {epsilon:g}·u, with {give or 'nothing else'}",
                 give=f"soft {give}",
-                flags="class-weight-rules" if "class_weight" in give else "",
                 label_smoothing=epsilon,
                 **spec,
             )
@@ -140,7 +131,6 @@ def _loose_soft_labels(book: Book) -> None:
         dtype="float32",
         give="soft",
         put={"labels": nearly},
-        flags="mass-below-one",
         label_smoothing=0.1,
     )
     book.add(
@@ -151,7 +141,6 @@ def _loose_soft_labels(book: Book) -> None:
             "where": [True, False, True, True],
             "labels": {5: float("nan"), 6: -2.0, 7: 7.0},
         },
-        flags="ignored-leaks",
         label_smoothing=0.1,
     )
     book.add(
@@ -171,7 +160,6 @@ def _loose_soft_labels(book: Book) -> None:
             "class axis in the middle",
             shape="middle",
             give="soft where",
-            flags="wrong-class-axis",
             label_smoothing=epsilon,
         )
 
@@ -190,7 +178,6 @@ def receivers() -> Book:
                     f"receivers-{spread}",
                     f"{give or 'no argument'}, exclude = {exclude}: c = prior × included × allowed",
                     give=give,
-                    flags="target-does-not-sum" if "allowed" in give else "local-class-count",
                     label_smoothing=0.1,
                     spread=spread,
                     exclude=exclude,
@@ -200,6 +187,7 @@ def receivers() -> Book:
         book.add("receivers-values", comment, give=give, values=[0.9, 0.025], exclude=exclude)
     _no_receiver(book)
     _combined_receivers(book)
+    _two_without_a_receiver(book)
     return book
 
 
@@ -215,7 +203,6 @@ def _no_receiver(book: Book) -> None:
             f"{spread}: the only allowed class is excluded, so no class can receive mass",
             give="allowed",
             put=alone,
-            flags="target-does-not-sum",
             label_smoothing=0.25,
             spread=spread,
             exclude=[2],
@@ -225,7 +212,6 @@ def _no_receiver(book: Book) -> None:
             f"{spread}: the label's class is the only one that is allowed",
             give="allowed",
             put=alone,
-            flags="target-does-not-sum",
             label_smoothing=0.25,
             spread=spread,
         )
@@ -275,6 +261,30 @@ def _combined_receivers(book: Book) -> None:
             "allowed by position has the logits' layout, the class axis included",
             shape=shape,
             give="allowed_here where",
-            flags="wrong-class-axis",
             label_smoothing=0.1,
+        )
+
+
+def _two_without_a_receiver(book: Book) -> None:
+    """Two classes exist and both are excluded: nobody receives ε, and the loss is not 0."""
+    put: dict[str, Change] = {"allowed": [True, False, False, True, False], "labels": [0, 3, 3, 0]}
+    for spread in SPREADS:
+        book.add(
+            "no-receiver-of-two",
+            f"{spread}: only classes 0 and 3 exist, and both are excluded",
+            give="allowed",
+            put=put,
+            label_smoothing=0.25,
+            spread=spread,
+            exclude=[0, 3],
+        )
+    for rule in ("per_class", "per_label", "expected", "label_term"):
+        book.add(
+            "no-receiver-of-two",
+            f"the same with class weights, rule {rule}: all of the label's mass is its own",
+            give="allowed class_weight",
+            put=put,
+            label_smoothing=0.25,
+            exclude=[0, 3],
+            class_weight_rule=rule,
         )

@@ -5,12 +5,6 @@ from __future__ import annotations
 from generator.book import Book, Fields
 
 RULES = ("per_class", "per_label", "expected", "label_term")
-RULE_FLAGS = {
-    "per_class": "class-weight-rules class-weight-smoothing",
-    "per_label": "class-weight-rules",
-    "expected": "expected-class-weight",
-    "label_term": "label-term-only",
-}
 
 
 def class_weights() -> Book:
@@ -33,7 +27,6 @@ def _rules_and_spreads(book: Book) -> None:
                     f"class-weight-{_kebab(rule)}",
                     f"rule {rule}, {spread} at ε = {epsilon}",
                     give="class_weight",
-                    flags=RULE_FLAGS[rule],
                     label_smoothing=epsilon,
                     spread=spread,
                     class_weight_rule=rule,
@@ -43,7 +36,6 @@ def _rules_and_spreads(book: Book) -> None:
                 f"class-weight-{_kebab(rule)}",
                 f"rule {rule} on explicit values",
                 give="class_weight",
-                flags=RULE_FLAGS[rule],
                 values=[0.9, 0.025],
                 class_weight_rule=rule,
             )
@@ -57,7 +49,6 @@ def _rules_and_denominators(book: Book) -> None:
                 f"rule {rule}; D = {name} counts the mask and not the sample weights",
                 shape="tokens",
                 give="class_weight where sample_weight",
-                flags="expected-class-weight weights-not-in-denominator",
                 label_smoothing=0.1,
                 class_weight_rule=rule,
                 denominator=name,
@@ -77,7 +68,6 @@ def _rules_and_denominators(book: Book) -> None:
             "class-weight-expected-prior",
             f"D = Σ q·w depends on the prior: its derivative has that part too, {spread}",
             give="class_weight prior where",
-            flags="expected-class-weight",
             label_smoothing=0.25,
             spread=spread,
             class_weight_rule="expected",
@@ -98,7 +88,6 @@ def _rules_and_arguments(book: Book) -> None:
                 f"class-weight-{_kebab(rule)}-with",
                 f"rule {rule} with {give}",
                 give=f"class_weight {give}",
-                flags=RULE_FLAGS[rule],
                 label_smoothing=0.1,
                 class_weight_rule=rule,
                 **more,
@@ -108,7 +97,6 @@ def _rules_and_arguments(book: Book) -> None:
         "the index form of torch: per_class, divided by Σ m·w_y, ignored positions left out",
         shape="pixels",
         give="class_weight ignored",
-        flags="class-weight-rules ignored-leaks",
         label_smoothing=0.1,
         ignore_index=-100,
         denominator="class_weights",
@@ -131,7 +119,6 @@ def _zeros(book: Book) -> None:
             f"rule {rule}: class weights of 0 switch terms off",
             give="class_weight",
             put={"class_weight": {0: 0.0, 3: 0.0}, "labels": [0, 1, 3, 2]},
-            flags=RULE_FLAGS[rule],
             label_smoothing=0.1,
             class_weight_rule=rule,
         )
@@ -141,7 +128,6 @@ def _zeros(book: Book) -> None:
             f"Σ m·w_y = 0 although the smoothing part is not: the mean is {empty}, gradients 0",
             give="class_weight",
             put={"class_weight": {0: 0.0, 3: 0.0}, "labels": [0, 3, 3, 0]},
-            flags="nothing-counts",
             label_smoothing=0.1,
             denominator="class_weights",
             empty=empty,
@@ -185,7 +171,6 @@ def z_loss() -> Book:
             f"with {give}: masked and divided like the loss, never class-weighted",
             shape="tokens",
             give=give,
-            flags="z-loss-outside-mask",
             label_smoothing=0.1,
             z_loss=1e-2,
             **spec,
@@ -205,7 +190,6 @@ def z_loss() -> Book:
             0: [9984.0, 9983.0, 9980.5, 9979.0, 9984.5],
             2: [-9984.0, -9983.0, -9980.5, -9979.0, -9984.5],
         },
-        flags="large-shift",
         z_loss=1e-4,
     )
     return book

@@ -31,11 +31,21 @@ def test_split(plain: Vector, mode: str, run: Run) -> None:
     judge.judge_totals(plain, summed)
 
 
+def test_second_order(plain: Vector, mode: str, run: Run) -> None:
+    """The logits' gradient changes along the tangent as it must."""
+    _supported(run, plain.inputs)
+    assert plain.tangent is not None
+    hvp = run.adapter.hvp(plain.inputs, plain.cotangent, plain.tangent)
+    if hvp is None:
+        pytest.skip("unsupported: has no second derivative")
+    judge.judge_hvp(plain, np.asarray(hvp))
+
+
 def test_masked(plain: Vector, mode: str, run: Run) -> None:
     """What stands at a masked position changes no bit."""
     _supported(run, plain.inputs)
-    masked = _masked(plain.inputs)
-    if masked is None or not masked.any():
+    masked = ~plain.inputs.counts()
+    if not masked.any():
         pytest.skip("nothing is masked")
     outputs = [
         judge.run(run.adapter, _filled(plain.inputs, masked, value), plain.cotangent, mode)
@@ -81,15 +91,6 @@ def _part(inputs: Inputs, part: slice) -> Inputs:
         for name, array in inputs.arrays.items()
     }
     return inputs._replace(arrays=arrays)
-
-
-def _masked(inputs: Inputs) -> Array | None:
-    arrays, ignored = inputs.arrays, inputs.spec["ignore_index"]
-    masked = ~arrays["where"] if "where" in arrays else None
-    if ignored is not None:
-        hit = arrays["labels"] == ignored
-        masked = hit if masked is None else masked | hit
-    return masked
 
 
 def _filled(inputs: Inputs, masked: Array, value: float) -> Inputs:

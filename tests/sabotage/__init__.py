@@ -1,0 +1,1 @@
+"""Implementations with one bug each, of which real losses have had every one."""
