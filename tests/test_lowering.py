@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from multismooth import Spec
-from multismooth.lowering import ClassSums, Coefficients, divide, lower, lower_soft, smooths, xlogx
+from multismooth.lowering import STEEPEST, ClassSums, Coefficients, divide, lower, lower_soft, smooths, xlogx
 from multismooth.numpy.functional import FUNCTIONS
 
 Vector = list[Fraction]
@@ -218,3 +218,17 @@ def test_xlogx_is_zero_at_zero() -> None:
     np.testing.assert_allclose(xlogx(np.array([0.0, 1.0, 2.0]), FUNCTIONS), [0.0, 0.0, 2 * math.log(2)], rtol=1e-15)
     assert xlogx(0.0, FUNCTIONS) == 0.0
     assert xlogx(0.5, FUNCTIONS) == pytest.approx(-0.5 * math.log(2), rel=1e-15)
+
+
+def test_python_numbers_do_not_pass_through_the_framework_s_dtype() -> None:
+    narrow = FUNCTIONS._replace(log=lambda x: np.log(np.float32(x)))
+    assert xlogx(0.1, narrow) == 0.1 * math.log(0.1)
+    assert lower(Spec(0.1, kl=True), ClassSums(1.0, 1.0), narrow).entropy == pytest.approx(
+        -0.95 * math.log(0.95) - 0.05 * math.log(0.05), rel=1e-15
+    )
+
+
+def test_the_steepest_slope_is_finite_in_float32() -> None:
+    """As the reference's table of edges has it."""
+    assert STEEPEST == -1e38
+    assert np.isfinite(np.float32(STEEPEST))
