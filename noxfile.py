@@ -126,6 +126,7 @@ def package(session: nox.Session) -> None:
     session.install("--force-reinstall", "--no-deps", str(wheel))
     with session.chdir(folder):
         session.run("python", "-m", "multismooth")
+        session.run("python", "-m", "multismooth_conformance", "validate")
         suite = "multismooth_conformance.suite.test_vectors"
         session.run("pytest", "--pyargs", suite, f"--multismooth-adapter={ADAPTERS}.reference:ADAPTER", "-q")
 
@@ -135,7 +136,8 @@ def lowest(session: nox.Session) -> None:
     """The lowest supported versions of everything, on the vectors that were worked out by hand."""
     session.install(*LOWEST, *LOWEST_TOOLS, "-e", ".")
     for adapter in ("reference", "torch_room", "jax_room", "tensorflow_room", "keras_on_tensorflow"):
-        suite(session, adapter, "-k", "by-hand", "--numprocesses=2", tests="/test_vectors.py")
+        selected = ("-k", "by-hand", "--multismooth-modes=all")
+        suite(session, adapter, *selected, "--numprocesses=2", tests="/test_vectors.py")
 
 
 @nox.session(default=False)
@@ -160,6 +162,13 @@ def fuzz(session: nox.Session) -> None:
     install(session, "vectors", "torch", "jax", "tensorflow")
     adapters = [f"--adapter={ADAPTERS}.{name}:ADAPTER" for name in ROOMS_OF_OUR_OWN]
     session.run("python", "conformance/fuzz.py", *adapters, *session.posargs, env=QUIET)
+
+
+@nox.session(default=False)
+def mutation(session: nox.Session) -> None:
+    """mutmut changes what needs no framework, and the tests must notice; ``-- 1`` for one process."""
+    install(session, "mutation")
+    session.run("python", "tests/mutation/run.py", *session.posargs)
 
 
 @nox.session(default=False)

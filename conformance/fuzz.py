@@ -22,7 +22,7 @@ from dataclasses import replace
 from importlib import import_module
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import hypothesis
 import numpy as np
@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from generator import arrays, oracle
-from generator.files import render
+from generator.files import document, finished, render
 from generator.vector import Vector, problem_of
 from multismooth_conformance import judge, tolerances, vectors
 from multismooth_conformance.adapter import Adapter, Array, completed, unsupported
@@ -154,7 +154,7 @@ class Fuzz:
 
     def __init__(self, adapters: Sequence[Adapter], seconds: float, seed: int) -> None:
         self.adapters = adapters
-        self.modes = {a.name: "eager" if "eager" in a.modes else a.modes[0] for a in adapters}
+        self.modes = {adapter.name: adapter.modes[0] for adapter in adapters}
         self.seeds = random.Random(seed)
         self.begin = time.monotonic()
         self.seconds = seconds
@@ -243,12 +243,9 @@ class Fuzz:
 
 def keep(find: Find) -> None:
     """Append the call as a vector."""
-    contents: dict[str, Any] = {"version": "1", "notes": {}, "vectors": []}
-    if FOUND.exists():
-        contents = json.loads(FOUND.read_text(encoding="utf-8"))
-    vector = source(f"found-{len(contents['vectors']) + 1:03d}", f"Found by fuzzing: {find.wrong}", find.call)
-    contents["vectors"].append(vector.to_json())
-    FOUND.write_text(render(contents), encoding="utf-8")
+    kept = json.loads(FOUND.read_text(encoding="utf-8"))["vectors"] if FOUND.exists() else []
+    vector = source(f"found-{len(kept) + 1:03d}", f"Found by fuzzing: {find.wrong}", find.call)
+    FOUND.write_text(render(document([*kept, finished(vector)])), encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,7 +3,7 @@
     python conformance/generate.py            writes vectors/v1/*.json and its schema
     python conformance/generate.py --check    exits 1 and names every difference
 
-The vectors that were worked out by hand (by_hand.json) are never written, and always checked. The
+The vectors that were worked out by hand, or found by fuzzing, are never written, and always checked. The
 numbers come from mpmath and the definitions in generator/oracle.py, from no implementation.
 """
 

@@ -13,7 +13,14 @@ sys.path.insert(0, str(ROOT / "conformance"))
 
 from generator.flags import FLAGS  # noqa: E402
 from generator.options import OPTIONS, UNDEFINED  # noqa: E402
-from multismooth_conformance.vectors import Vector, load  # noqa: E402
+from multismooth_conformance.vectors import load  # noqa: E402
+
+VALUES = OPTIONS | {
+    "z_loss": (False, True),
+    "allowed": (None, "by class", "by position"),
+    "axis": ("last", "middle", "first"),
+}
+"""As a vector tells them: the generator names z-losses, arguments and shapes of its own."""
 
 HEAD = """# What the vectors cover
 
@@ -42,32 +49,6 @@ A flag is set on every vector that an implementation with that bug would fail.
 """
 
 
-def options(vector: Vector) -> dict[str, Any]:
-    """The values that a vector has of the options."""
-    spec, given, axis = vector.inputs.spec, vector.inputs.arrays, vector.inputs.class_axis
-    rank, smoothing = given["logits"].ndim, spec["label_smoothing"]
-    masks = [
-        name for name, there in (("ignored", spec["ignore_index"] is not None), ("where", "where" in given)) if there
-    ]
-    return {
-        "spread": "values" if spec["values"] else spec["spread"],
-        "label_smoothing": smoothing if smoothing in OPTIONS["label_smoothing"] else None,
-        "class_weight_rule": spec["class_weight_rule"] if "class_weight" in given else None,
-        "denominator": spec["denominator"],
-        "kl": spec["kl"],
-        "z_loss": 1e-2 if spec["z_loss"] else 0.0,
-        "reduction": spec["reduction"],
-        "labels": "soft" if vector.inputs.soft else "indices",
-        "prior": "prior" in given,
-        "exclude": bool(spec["exclude"]),
-        "allowed": None if "allowed" not in given else "allowed" if given["allowed"].ndim == 1 else "allowed_here",
-        "axis": "tokens" if axis == rank - 1 else "first" if axis == 0 else "middle",
-        "dtype": str(given["logits"].dtype),
-        "mask": " ".join(masks) or None,
-        "sample_weight": "sample_weight" in given,
-    }
-
-
 def has_meaning(a: str, x: Any, b: str, y: Any) -> bool:
     return not any(
         (x in these and y in those) if (a, b) == (left, right) else (y in these and x in those)
@@ -77,25 +58,19 @@ def has_meaning(a: str, x: Any, b: str, y: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    names = {
-        None: "none",
-        False: "no",
-        True: "yes",
-        "tokens": "last",
-        "allowed_here": "by position",
-        "allowed": "by class",
-    }
-    return names[value] if not isinstance(value, float) and value in names else f"{value}"
+    return (
+        {None: "none", False: "no", True: "yes"}.get(value, str(value)) if not isinstance(value, float) else str(value)
+    )
 
 
 def page() -> str:
     """The page as it should be."""
     vectors = load().values()
     valid = [vector for vector in vectors if vector.reason is None]
-    seen = {pair for vector in valid for pair in combinations(options(vector).items(), 2)}
+    seen = {pair for vector in valid for pair in combinations(vector.options().items(), 2)}
     cells = {}
-    for a, b in combinations(OPTIONS, 2):
-        pairs = [((a, x), (b, y)) for x, y in product(OPTIONS[a], OPTIONS[b]) if has_meaning(a, x, b, y)]
+    for a, b in combinations(VALUES, 2):
+        pairs = [((a, x), (b, y)) for x, y in product(VALUES[a], VALUES[b]) if has_meaning(a, x, b, y)]
         cells[a, b] = (sum(pair in seen for pair in pairs), len(pairs))
     flags = Counter(flag for vector in vectors for flag in vector.flags)
     return HEAD.format(
@@ -105,7 +80,7 @@ def page() -> str:
         flags=len(flags),
         covered=f"{sum(covered for covered, _ in cells.values()):,}",
         possible=f"{sum(possible for _, possible in cells.values()):,}",
-        values="\n".join(f"- `{name}`: {', '.join(map(shown, values))}" for name, values in OPTIONS.items()),
+        values="\n".join(f"- `{name}`: {', '.join(map(shown, values))}" for name, values in VALUES.items()),
         undefined="\n".join(
             f"- `{a}` {' or '.join(map(shown, these))} with `{b}` {' or '.join(map(shown, those))}"
             for a, these, b, those in UNDEFINED
@@ -120,7 +95,7 @@ def page() -> str:
 
 def matrix(cells: dict[tuple[str, str], tuple[int, int]]) -> str:
     """A row and a column for each option; each pair stands once."""
-    names = list(OPTIONS)
+    names = list(VALUES)
     lines = [f"| | {' | '.join(f'`{name}`' for name in names[1:])} |", f"|{'---|' * len(names)}"]
     for i, row in enumerate(names[:-1]):
         numbers = ["" if j <= i else "{}/{}".format(*cells[row, names[j]]) for j in range(1, len(names))]

@@ -286,15 +286,16 @@ def check_values(call: str, spec: Spec, batch: Batch, layout: Layout, read: Call
     counts = _counts(spec, values, layout)
     if counts is UNREAD:
         return False
-    _check_sample_weight(call, values, counts)
-    if values.sample_weight is not None:
-        counts = counts & (values.sample_weight != 0)
-    if values.allowed is UNREAD:
-        return False
-    if layout.soft:
-        _check_soft_labels(call, spec, values, layout, counts)
-    elif spec.out_of_range == "raise":
-        _check_labels(call, values, layout, counts)
+    with np.errstate(invalid="ignore"):  # anything may stand where nothing counts
+        _check_sample_weight(call, values, counts)
+        if values.sample_weight is not None:
+            counts = counts & (values.sample_weight != 0)
+        if values.allowed is UNREAD:
+            return False
+        if layout.soft:
+            _check_soft_labels(call, spec, values, layout, counts)
+        elif spec.out_of_range == "raise":
+            _check_labels(call, values, layout, counts)
     return spec.out_of_range == "raise" and all(array is not UNREAD for array in values[1:])
 
 

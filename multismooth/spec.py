@@ -172,9 +172,6 @@ class Spec:
                     f"there is no field {brief(key)}",
                     f"The fields are {', '.join(names)}",
                 )
-        for name in ("values", "exclude"):
-            if isinstance(saved.get(name), list):
-                saved[name] = tuple(saved[name])
         return cls(**saved)
 
 

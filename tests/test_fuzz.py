@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from multismooth.numpy import smoothed_cross_entropy
-from multismooth_conformance import Inputs
+from multismooth_conformance import Inputs, validate
 from multismooth_conformance.adapter import Array
 from multismooth_conformance.adapters.reference import ADAPTER, ReferenceAdapter
 from multismooth_conformance.adapters.rooms import spec_of
@@ -24,7 +24,6 @@ CONFORMANCE = Path(__file__).parents[1] / "conformance"
 @pytest.fixture
 def fuzz(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModuleType]:
     """The script, which keeps nothing in the repository."""
-    pytest.importorskip("mpmath")
     monkeypatch.syspath_prepend(str(CONFORMANCE))
     import fuzz
 
@@ -52,6 +51,9 @@ def test_a_bug_is_found_and_kept(fuzz: ModuleType) -> None:
     assert kept["id"] == "found-001"
     assert "heavy: loss" in kept["comment"]
     assert math.prod(kept["inputs"]["logits"]["shape"]) <= 6, "two positions of three classes show it"
+    from generator.files import source_differences
+
+    assert validate.errors([fuzz.FOUND]) == source_differences(fuzz.FOUND) == []
 
 
 def test_what_is_right_is_not_found(fuzz: ModuleType) -> None:

@@ -312,3 +312,12 @@ def test_a_bad_label_counts_nothing(denominator: str) -> None:
         np.zeros((2, 3)), np.array([9, 1]), spec, class_weight=np.array([8.0, 8.0, 8.0])
     )
     assert totals.weight == pytest.approx(8.0, rel=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("garbage", [[INF, -INF, 0.0], [NAN, NAN, -1.0]], ids=["infinities", "nan"])
+def test_soft_labels_under_a_mask_may_be_anything(dtype: Any, garbage: list[float]) -> None:
+    labels = np.array([[0.25, 0.25, 0.5], garbage], dtype)
+    weight = np.array([1.0, NAN], dtype)
+    both = {"where": np.array([True, False]), "sample_weight": weight}
+    assert smoothed_cross_entropy(np.zeros((2, 3)), labels, **both) == pytest.approx(np.log(3))

@@ -29,6 +29,7 @@ SHAPES: dict[str, tuple[tuple[int, ...], int]] = {
     "empty": ((0, 5), -1),
     "article": ((2, 3, 5, 5), 1),
     "wide": ((2, 1024), -1),
+    "wide-first": ((1024, 2, 3), 0),
     "three": ((2, 4, 3), -1),
     "seventeen": ((2, 17, 3), 1),
     "hundred": ((100, 2, 3), 0),

@@ -3,18 +3,8 @@
 from __future__ import annotations
 
 from generator.arrays import Json
+from generator.options import DENOMINATORS
 
-DENOMINATORS = [
-    "valid",
-    "all",
-    "batch",
-    "weights",
-    "nonzero_weights",
-    "class_weights",
-    "expected_class_weights",
-    "sequences",
-    "nonempty_sequences",
-]
 REASONS = [
     "label_out_of_range",
     "label_not_allowed",
@@ -73,7 +63,7 @@ def _spec() -> dict[str, Json]:
             "ignore_index": {"type": ["integer", "null"]},
             "out_of_range": {"enum": ["raise", "nan"]},
             "reduction": {"enum": ["mean", "sum", "none"]},
-            "denominator": {"enum": DENOMINATORS},
+            "denominator": {"enum": list(DENOMINATORS)},
             "empty": {"enum": ["zero", "nan"]},
         }
     )

@@ -11,6 +11,7 @@ from mpmath import mp  # type: ignore[import-untyped]  # mpmath ships no types
 
 from generator import gradients, oracle
 from generator.arrays import (
+    FLOATS,
     Array,
     Entry,
     Json,
@@ -92,18 +93,24 @@ class Vector:
 
 
 def vector_from_json(record: dict[str, Json]) -> Vector:
-    """A vector as a file holds it, without its answer: how the hand-made ones meet the oracle."""
+    """A vector as a file holds it, without its answer: how those that no catalogue makes meet the oracle."""
+    inputs = {name: from_json(array) for name, array in record["inputs"].items()}
+    answered = record["expected"]["grad"] if record["expected"] else {}
+    floating = [name for name in (*DIFFERENTIATED, "labels") if name in inputs and inputs[name].dtype in FLOATS]
+    indices = answered.get("logits", {}).get("indices")
     return Vector(
         record["id"],
         record["comment"],
         record["spec"],
         record["axis"],
-        {name: from_json(array) for name, array in record["inputs"].items()},
+        inputs,
         from_json(record["cotangent"]),
         tuple(record["flags"]),
         record["reason"],
         record.get("twin"),
         tuple(record.get("rows", ())),
+        indices=None if indices is None else tuple(indices),
+        without=tuple(name for name in floating if answered and name not in answered),
         tangent=from_json(record["tangent"]) if "tangent" in record else None,
     )
 

@@ -75,25 +75,28 @@ class Vector:
         """Its flags, its reason if it is invalid, and otherwise every pair of its options."""
         if self.reason is not None:
             return frozenset((*self.flags, self.reason))
-        return frozenset((*self.flags, *combinations(self._options().items(), 2)))
+        return frozenset((*self.flags, *combinations(self.options().items(), 2)))
 
-    def _options(self) -> dict[str, object]:
+    def options(self) -> dict[str, object]:
+        """What the call chooses, by the names in the generator's ``options.py``."""
         spec, given, logits = self.inputs.spec, self.inputs.arrays, self.inputs.arrays["logits"]
         axis, allowed = self.inputs.class_axis, given.get("allowed")
+        masks = {"ignored": spec["ignore_index"] is not None, "where": "where" in given}
         return {
             "spread": "values" if spec["values"] else spec["spread"],
-            "denominator": spec["denominator"],
+            "label_smoothing": spec["label_smoothing"],
             "class_weight_rule": spec["class_weight_rule"] if "class_weight" in given else None,
+            "denominator": spec["denominator"],
             "kl": spec["kl"],
-            "z_loss": spec["z_loss"] != 0,
+            "z_loss": spec["z_loss"] > 0,
             "reduction": spec["reduction"],
-            "soft": self.inputs.soft,
+            "labels": "soft" if self.inputs.soft else "indices",
             "prior": "prior" in given,
             "exclude": bool(spec["exclude"]),
-            "allowed": None if allowed is None else allowed.ndim > 1,
+            "allowed": None if allowed is None else "by class" if allowed.ndim == 1 else "by position",
             "axis": "last" if axis == logits.ndim - 1 else "first" if axis == 0 else "middle",
             "dtype": str(logits.dtype),
-            "mask": ("where" in given, spec["ignore_index"] is not None),
+            "mask": " ".join(name for name, given in masks.items() if given) or None,
             "sample_weight": "sample_weight" in given,
         }
 

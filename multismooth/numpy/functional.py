@@ -201,7 +201,7 @@ def _rows(call: str, spec: Spec, batch: Batch, axis: int, *, totals: bool = Fals
     target = (_soft_target if layout.soft else _target)(spec, batch, layout, labels)
 
     x = batch.logits if batch.allowed is None else np.where(batch.allowed, batch.logits, -np.inf)
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         m = x.max(-1)
         z = x - m[..., None]
         L = _log_sum_exp(z)
@@ -216,7 +216,7 @@ def _rows(call: str, spec: Spec, batch: Batch, axis: int, *, totals: bool = Fals
 
     weight, keep = batch.sample_weight, mask
     if weight is not None:
-        keep = mask & ((weight != 0) | np.isfinite(loss) & ~bad)
+        keep = mask & (weight != 0)
         weight = np.where(mask, weight, 0.0)
     loss, nll, z_loss = (np.where(keep, part, 0.0) for part in (loss, nll, z_loss))
     counted = np.where(mask & ~bad, target.counted, 0.0)
@@ -248,7 +248,8 @@ def _labels(spec: Spec, batch: Batch, layout: Layout) -> tuple[Any, Any, Any]:
     mask = np.ones(batch.logits.shape[:-1], bool) if batch.where is None else batch.where
     if layout.soft:
         bad = ~((labels >= 0) & (labels < np.inf)).all(-1)
-        bad |= np.abs(labels.sum(-1) - 1) > checks.SUM_TOLERANCE
+        with np.errstate(invalid="ignore"):  # of infinities where nothing counts
+            bad |= np.abs(labels.sum(-1) - 1) > checks.SUM_TOLERANCE
         if batch.allowed is not None:
             bad |= (~batch.allowed & (labels > 0)).any(-1)
         return np.where(bad[..., None], 0.0, labels), mask, bad

@@ -3,18 +3,8 @@
 from __future__ import annotations
 
 from generator.book import NAN, Book, Change, Fields
+from generator.options import DENOMINATORS
 
-DENOMINATORS = (
-    "valid",
-    "all",
-    "batch",
-    "weights",
-    "nonzero_weights",
-    "class_weights",
-    "expected_class_weights",
-    "sequences",
-    "nonempty_sequences",
-)
 ONE_EMPTY = [True, True, False, True] + [False] * 4 + [True, False, False, False]
 SEQUENCE_WEIGHTS = [0.5, 1.25, 2.0, 0.25, 1.5, 0.5, 0.75, 2.0, 1.75, 0.25, 0.5, 1.25]
 

@@ -19,6 +19,7 @@ def layouts() -> Book:
     _five_axes(book)
     _no_positions(book)
     _uneven_sequences(book)
+    _wide_first(book)
     return book
 
 
@@ -258,6 +259,24 @@ def _uneven_sequences(book: Book) -> None:
                 denominator=name,
                 reduction="mean",
             )
+
+
+def _wide_first(book: Book) -> None:
+    """K = 1024 on the first axis, over which some frameworks add one by one."""
+    for spread, give in (("uniform", ""), ("others", "where"), ("leaky", "class_weight")):
+        labels = [1023, 0, 257, 511, 300, 9]
+        book.add(
+            "wide-first",
+            f"K = 1024 on the first axis, {spread}, {give or 'nothing masked'}",
+            shape="wide-first",
+            dtype="float32",
+            give=give,
+            put={"labels": labels},
+            indices=sorted(k * 6 + i for i, y in enumerate(labels) for k in {0, 1, 512, y, 1022, 1023}),
+            without="class_weight",
+            label_smoothing=0.1,
+            spread=spread,
+        )
 
 
 def article() -> Book:

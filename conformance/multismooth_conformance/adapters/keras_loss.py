@@ -9,6 +9,7 @@ from keras.src.backend import set_keras_mask
 
 from multismooth import Spec
 from multismooth.keras import SmoothedCrossEntropy
+from multismooth_conformance.adapter import Array, Inputs
 
 ARGUMENTS = ("where", "sample_weight")
 
@@ -17,6 +18,17 @@ class KerasCall:
     """The loss as Keras calls it; mixed into the adapter of the backend."""
 
     arguments = ARGUMENTS
+
+    def run(self, inputs: Inputs, cotangent: Array, mode: str) -> tuple[Array, dict[str, Array]]:
+        if mode != "mixed-precision":
+            return super().run(inputs, cotangent, mode)
+        # A policy for layers, which a loss with a dtype of its own does not heed.
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        try:
+            return super().run(inputs, cotangent, mode)
+        finally:
+            keras.config.set_dtype_policy(before)
 
     def call(self, spec: Spec, axis: int, arrays: dict[str, Any]) -> Any:
         logits = keras.ops.convert_to_tensor(arrays["logits"])

@@ -12,7 +12,9 @@ from multismooth_conformance.adapters.keras_loss import KerasCall
 
 class KerasOnJaxAdapter(KerasCall, JaxAdapter):
     name = "keras-jax"
-    modes = ("compiled",)
+    modes = ("compiled", "mixed-precision", "unreduced")
+    slow = modes[1:]
+    unread = ("compiled", "mixed-precision")
 
 
 ADAPTER = KerasOnJaxAdapter()

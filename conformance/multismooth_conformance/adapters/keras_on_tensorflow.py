@@ -12,7 +12,8 @@ from multismooth_conformance.adapters.tensorflow_room import TensorFlowAdapter
 
 class KerasOnTensorFlowAdapter(KerasCall, TensorFlowAdapter):
     name = "keras-tensorflow"
-    modes = ("eager", "compiled")
+    modes = ("eager", "compiled", "mixed-precision", "unreduced")
+    slow = modes[1:]
 
 
 ADAPTER = KerasOnTensorFlowAdapter()

@@ -12,7 +12,8 @@ from multismooth_conformance.adapters.torch_room import TorchAdapter
 
 class KerasOnTorchAdapter(KerasCall, TorchAdapter):
     name = "keras-torch"
-    modes = ("eager",)
+    modes = ("eager", "mixed-precision", "unreduced")
+    slow = modes[1:]
 
 
 ADAPTER = KerasOnTorchAdapter()

@@ -8,6 +8,7 @@ from multismooth_conformance.adapters.torch_room import TorchAdapter
 class InductorAdapter(TorchAdapter):
     name = "torch-inductor"
     modes = ("compiled",)
+    slow = ()
     backend = "inductor"
 
 
