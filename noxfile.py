@@ -44,6 +44,7 @@ def suite(session: nox.Session, adapter: str, *arguments: str, tests: str = "") 
         f"--multismooth-adapter={ADAPTERS}.{adapter}:ADAPTER",
         "--quiet",
         "--no-header",
+        "--durations=10",
         "-p",
         "no:cacheprovider",
         *arguments,

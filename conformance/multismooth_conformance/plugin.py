@@ -53,6 +53,9 @@ class Run:
         self.modes = list(adapter.modes) if wanted in (None, "all") else wanted.split(",")
         self.core = set(adapter.slow) if wanted is None else set()
         """the modes that run the core vectors only"""
+        self.compiles = adapter.modes[0] == "compiled"
+        """whether every new call takes a compilation: the laws try fewer, and the promises in a default run"""
+        self.spares = self.compiles and wanted is None
         self.known: set[str] = set()
         """the tests that there are, whether they run or not"""
         unknown = [mode for mode in self.modes if mode not in adapter.modes]

@@ -72,10 +72,11 @@ class Vector:
         return int(logits.size // logits.shape[self.inputs.axis])
 
     def features(self) -> frozenset[object]:
-        """Its flags, its reason if it is invalid, and otherwise every pair of its options."""
+        """Its flags, its reason if it is invalid, and otherwise every pair of its options but ε."""
         if self.reason is not None:
             return frozenset((*self.flags, self.reason))
-        return frozenset((*self.flags, *combinations(self.options().items(), 2)))
+        chosen = [option for option in self.options().items() if option[0] != "label_smoothing"]
+        return frozenset((*self.flags, *combinations(chosen, 2)))
 
     def options(self) -> dict[str, object]:
         """What the call chooses, by the names in the generator's ``options.py``."""

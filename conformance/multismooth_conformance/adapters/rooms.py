@@ -73,6 +73,12 @@ def accumulated(
     return sum(totals(part) for part in parts).mean(spec)
 
 
+def same_bits(one: Any, other: Any) -> None:
+    """Raises unless two backward passes gave the same; NumPy does not know a bfloat16 NaN from a difference."""
+    if np.asarray(one).tobytes() != np.asarray(other).tobytes():
+        raise AssertionError(f"the second backward pass gives {other}, and the first gave {one}")
+
+
 def plain_target(spec: Mapping[str, Any]) -> str | None:
     """Why a loss that knows nothing but ε/K for every class cannot compute this, or None."""
     if spec["dtype"] in ("float16", "bfloat16"):

@@ -22,10 +22,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         invalid = [vector for vector in vectors.load().values() if vector.reason is not None]
         _parametrize(metafunc, "invalid", invalid, run.modes, run)
     elif "plain" in metafunc.fixturenames:
-        _parametrize(metafunc, "plain", _chosen(metafunc.function.__name__, valid), run.modes[:1], run)
+        _parametrize(metafunc, "plain", _chosen(metafunc.function.__name__, valid, run), run.modes[:1], run)
 
 
-def _chosen(test: str, valid: list[Vector]) -> Iterable[Vector]:
+def _chosen(test: str, valid: list[Vector], run: Run) -> Iterable[Vector]:
     """The vectors for a promise."""
     match test:
         case "test_reruns":
@@ -37,7 +37,7 @@ def _chosen(test: str, valid: list[Vector]) -> Iterable[Vector]:
         case "test_second_order":
             return [vector for vector in valid if vector.tangent is not None]
         case _:
-            return valid
+            return [vector for vector in valid if vector.id in vectors.core()] if run.spares else valid
 
 
 def _parametrize(metafunc: pytest.Metafunc, name: str, chosen: Iterable[Vector], modes: list[str], run: Run) -> None:

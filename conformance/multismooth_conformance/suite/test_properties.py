@@ -45,7 +45,7 @@ def holds(run: Run, draw: st.SearchStrategy[Any], law: Callable[[Any], None]) ->
     tried = 0
 
     @hypothesis.settings(
-        max_examples=EXAMPLES_COMPILED if run.adapter.modes[0] == "compiled" else EXAMPLES,
+        max_examples=EXAMPLES_COMPILED if run.compiles else EXAMPLES,
         derandomize=True,
         database=None,
         deadline=None,
