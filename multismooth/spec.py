@@ -28,6 +28,9 @@ DENOMINATORS = (
 )
 EMPTY = ("zero", "nan")
 
+_LABELS = range(-(2**63), 2**64)
+"""what some integer dtype holds"""
+
 _CHOICES = {
     "spread": SPREADS,
     "class_weight_rule": CLASS_WEIGHT_RULES,
@@ -59,7 +62,7 @@ class Spec:
             ``"per_label"``: the row is multiplied by w_y. ``"expected"``: by Σ_k q_k·w_k.
             ``"label_term"``: only the label's (1 − ε) is multiplied by w_y.
         z_loss: coefficient of lse²; never class-weighted.
-        ignore_index: label of the positions that do not count, or None.
+        ignore_index: label of the positions that do not count, in [−2⁶³, 2⁶⁴), or None.
         out_of_range: what a label outside [0, K) does: ``"raise"`` an ``InputError`` where the values
             can be read, NaN in that row elsewhere; or ``"nan"`` everywhere.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
@@ -232,8 +235,8 @@ def _pair(values: Any) -> tuple[float, float] | None:
 
 
 def _classes(exclude: Any) -> tuple[int, ...]:
-    if not isinstance(exclude, (tuple, list)) or not all(_is_int(k) and k >= 0 for k in exclude):
-        _refuse("exclude_not_classes", "exclude", exclude, "Pass a tuple of class indices ≥ 0")
+    if not isinstance(exclude, (tuple, list)) or not all(_is_int(k) and 0 <= k < _LABELS.stop for k in exclude):
+        _refuse("exclude_not_classes", "exclude", exclude, "Pass a tuple of class indices, from 0 to 2**64 - 1")
     return tuple(sorted({int(k) for k in exclude}))
 
 
@@ -242,7 +245,15 @@ def _index(ignore_index: Any) -> int | None:
         return None
     if not _is_int(ignore_index):
         _refuse("ignore_index_not_an_integer", "ignore_index", ignore_index, "Pass an integer or None")
-    return int(ignore_index)
+    index = int(ignore_index)
+    if index not in _LABELS:
+        _refuse(
+            "ignore_index_out_of_range",
+            "ignore_index",
+            index,
+            "Pass an integer that a label can be, from -2**63 to 2**64 - 1, or None",
+        )
+    return index
 
 
 def _parsed(text: str) -> Any:

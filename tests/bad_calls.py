@@ -116,10 +116,12 @@ for _id, _reason, _fields in [
     ("exclude-holds-a-bool", "exclude_not_classes", {"exclude": (True,)}),
     ("exclude-is-long-and-bad", "exclude_not_classes", {"exclude": [-1] * 100_000}),
     ("exclude-is-long", "exclude_out_of_range", {"exclude": tuple(range(100_000))}),
-    ("exclude-is-huge", "exclude_out_of_range", {"exclude": (HUGE,)}),
+    ("exclude-is-huge", "exclude_not_classes", {"exclude": (HUGE,)}),
     ("ignore-index-is-a-float", "ignore_index_not_an_integer", {"ignore_index": 255.0}),
     ("ignore-index-is-a-bool", "ignore_index_not_an_integer", {"ignore_index": True}),
     ("ignore-index-is-a-string", "ignore_index_not_an_integer", {"ignore_index": "-100" * 1000}),
+    ("ignore-index-is-no-label", "ignore_index_out_of_range", {"ignore_index": 2**64}),
+    ("ignore-index-is-huge", "ignore_index_out_of_range", {"ignore_index": HUGE}),
     ("kl-is-1", "kl_not_bool", {"kl": 1}),
     ("kl-is-a-numpy-bool", "kl_not_bool", {"kl": np.True_}),
     ("spread-is-misspelt", "unknown_spread", {"spread": "unifrom"}),
@@ -247,13 +249,6 @@ for _field, _values in {
     for _value in _values:
         _id = f"soft-labels-with-{_field}-{_value}".replace("_", "-")
         add(_id, f"soft_labels_exclude_{_field}", labels=ONE_HOT, spec=Spec(**{_field: _value}))
-
-add(
-    "soft-labels-with-a-huge-ignore-index",
-    "soft_labels_exclude_ignore_index",
-    labels=ONE_HOT,
-    spec=partial(Spec, ignore_index=HUGE),
-)
 
 # --- the other arrays: nothing is cast, nothing is broadcast ------------------------------------------------------
 

@@ -152,11 +152,15 @@ def _position(vector: Vector, i: int, flat: Sequence[int], sequence: int) -> Pos
     if label is not None and label == vector.spec.get("ignore_index"):
         mask = False
     weight = inputs["sample_weight"].data[i] if "sample_weight" in inputs else 1
+    target = _exact([labels.data[j] for j in flat]) if soft else None
+    if target is not None and not (mask and weight):
+        # What nobody may read is no number, lest a negative one make the entropy complex.
+        target = tuple(q if q >= 0 else mp.nan for q in target)
     return Position(
         _exact([inputs["logits"].data[j] for j in flat]),
         _allowed(inputs.get("allowed"), flat),
         label,
-        _exact([labels.data[j] for j in flat]) if soft else None,
+        target,
         mask,
         mp.mpf(weight) if mask else ZERO,
         sequence,

@@ -177,10 +177,7 @@ def arrays(
         unread = unread | (by_position["sample_weight"] == 0)
     if draw(st.booleans()):
         logits = _put(logits, unread[..., None] | ~exist, draw(_garbage()))
-        if soft:
-            labels = _put(labels, unread[..., None], draw(_garbage(spec["kl"])))
-        else:
-            labels = draw(_unread(labels, unread, spec))
+        labels = _put(labels, unread[..., None], draw(_garbage())) if soft else draw(_unread(labels, unread, spec))
 
     by_row = {"logits": logits} | ({"labels": labels} if soft else {})
     if not soft:
@@ -196,8 +193,8 @@ def _put(array: Array, places: Array, value: float) -> Array:
     return np.where(places, np.asarray(value).astype(array.dtype), array)
 
 
-def _garbage(logarithm: bool = False) -> st.SearchStrategy[float]:
-    return st.sampled_from((np.nan, np.inf) if logarithm else (np.nan, np.inf, -np.inf, -1.0))
+def _garbage() -> st.SearchStrategy[float]:
+    return st.sampled_from((np.nan, np.inf, -np.inf, -1.0))
 
 
 def _flags(shape: tuple[int, ...]) -> st.SearchStrategy[Array]:
