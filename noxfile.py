@@ -80,7 +80,7 @@ def tests(session: nox.Session) -> None:
     install(session, "vectors", "port_data")
     session.run("pytest", "tests", *session.posargs)
     modules = sorted(str(path) for path in Path("multismooth").glob("[a-z]*.py"))
-    session.run("pytest", "--doctest-modules", *modules, "multismooth/numpy")
+    session.run("pytest", "--doctest-modules", *modules, "multismooth/dialects", "multismooth/numpy")
 
 
 @nox.session

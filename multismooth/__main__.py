@@ -105,20 +105,18 @@ def target(spec: Spec) -> tuple[float, float]:
 
 
 def rows(batch: Batch) -> list[Row]:
-    """One row for each dialect, and one more for what many Keras users do."""
-    found: list[Row] = []
-    for name, dialect in DIALECTS.items():
-        found.append(row(dialect, batch))
-        if name == "keras":
-            weighted = dialect._replace(library="  the same, padding of weight 0", padding="weight")
-            found.append(row(weighted, batch))
-    return found
+    """One row for each dialect, those of one target side by side."""
+    found = [row(dialect, batch) for dialect in DIALECTS.values()]
+    families = list(dict.fromkeys(family(each.spec) for each in found))
+    return sorted(found, key=lambda each: families.index(family(each.spec)))
 
 
 def family(spec: Spec) -> str:
     """The kind of target, in words."""
     if spec.values is not None:
         return "both values given outright"
+    if spec.label_smoothing == 0:
+        return "nothing shared"
     excluded = ", none to the padding" if spec.exclude else ""
     entropy = ", minus the target's entropy" if spec.kl else ""
     return f"{spec.label_smoothing:.4g} {SPREADS[spec.spread]}{excluded}{entropy}"

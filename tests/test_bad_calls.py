@@ -27,6 +27,12 @@ ELSEWHERE = {
     "nested_forward_mode": "torch_room/test_derivatives.py",  # PyTorch's alone
     "spec_and_options": "torch_room/test_module.py",  # of the host classes
     "from_probabilities": "keras_room/test_loss.py",  # of Keras's host class
+    "no_spec": "test_dialects.py",
+    "unknown_average": "test_dialects.py",  # and four more words of libraries
+    "unknown_cost_type": "test_dialects.py",
+    "unknown_loss_normalizing_factor": "test_dialects.py",
+    "unknown_mode": "test_dialects.py",
+    "unknown_normalization_type": "test_dialects.py",
     "unknown_array": "test_totals.py",  # of Totals.mean, which takes no arrays
     "unknown_classes": "tensorflow_room/test_bad_calls.py",  # shapes that nobody knows are TensorFlow's alone
     "unknown_rank": "tensorflow_room/test_bad_calls.py",
@@ -35,7 +41,14 @@ ELSEWHERE = {
 
 FILLED: dict[str, Iterable[str]] = {
     "unknown_{field}": _CHOICES,
-    "unknown_{parameter}": ["reduction"],
+    "unknown_{parameter}": [
+        "reduction",
+        "average",
+        "cost_type",
+        "loss_normalizing_factor",
+        "mode",
+        "normalization_type",
+    ],
     "{field}_not_a_number": ["label_smoothing", "z_loss", "values"],
     "{name}_dtype": Batch._fields[2:],
     "{name}_shape": Batch._fields[2:],

@@ -1,6 +1,7 @@
 """Every dialect against the spec that it documents, and against its library's formula, written out densely."""
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from multismooth import InputError, Spec, dialects
-from multismooth.dialects import DIALECTS
+from multismooth.dialects import DIALECTS, INEXPRESSIBLE
 from multismooth.numpy import smoothed_cross_entropy, smoothed_cross_entropy_vjp
 
 EPSILON = 0.1
@@ -39,16 +40,35 @@ SPECS = {
     "classy_vision": Spec(0.1 / 1.1, denominator="all"),
     "tinygrad": Spec(0.1, empty="nan"),
     "mlx": Spec(0.1, reduction="none", denominator="all", empty="nan"),
+    "keras_mask": Spec(0.1),
+    "keras_weighted_mean": Spec(0.1, denominator="weights"),
+    "keras_sparse": Spec(),
+    "keras_hub": Spec(denominator="all"),
+    "burn": Spec(0.1, denominator="class_weights", empty="nan"),
+    "transformer_engine": Spec(0.1, ignore_index=-100, reduction="none"),
+    "apex": Spec(0.1, ignore_index=0, reduction="none"),
+    "cut_cross_entropy": Spec(ignore_index=-100, empty="nan"),
+    "tokamax": Spec(reduction="sum", empty="nan"),
+    "huggingface_causal_lm": Spec(ignore_index=-100, empty="nan"),
+    "allennlp": Spec(0.1, class_weight_rule="per_label", denominator="nonempty_sequences"),
+    "marian": Spec(0.1, reduction="sum"),
+    "sockeye": Spec(0.1, "others", ignore_index=0),
+    "gluonnlp": Spec(0.1, reduction="none"),
+    "maxtext": Spec(),
+    "speechbrain_nll": Spec(0.1, class_weight_rule="label_term", empty="nan"),
+    "speechbrain_kldiv": Spec(0.1, "others", kl=True, ignore_index=0, reduction="sum", empty="nan"),
+    "nemo": Spec(0.1, "others"),
+    "mmpretrain": Spec(0.1, denominator="all", empty="nan"),
+    "mmsegmentation": Spec(ignore_index=-100, denominator="all"),
+    "scenic": Spec(0.1, denominator="weights"),
 }
 
 
 def test_every_public_function_is_in_the_table() -> None:
-    functions = [
-        name
-        for name, member in vars(dialects).items()
-        if inspect.isfunction(member) and member.__module__ == dialects.__name__ and not name.startswith("_")
-    ]
-    assert sorted(functions) == sorted(DIALECTS) == sorted(SPECS)
+    functions = {name for name, member in vars(dialects).items() if inspect.isfunction(member)}
+    assert functions == {*DIALECTS, *INEXPRESSIBLE}
+    assert {*functions, "DIALECTS", "INEXPRESSIBLE", "Dialect", "Inexpressible", "Source"} == set(dialects.__all__)
+    assert set(DIALECTS) == set(SPECS)
 
 
 @pytest.mark.parametrize("name", DIALECTS)
@@ -60,9 +80,21 @@ def test_the_spec_is_the_documented_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", DIALECTS)
 def test_the_docstring_cites_its_source(name: str) -> None:
-    page = " ".join((DIALECTS[name].spec.__doc__ or "").split())
-    assert "Source: " in page
-    assert page.endswith(("Standing: executed.", "Standing: from source."))
+    dialect = DIALECTS[name]
+    page = " ".join((dialect.spec.__doc__ or "").split())
+    assert f"Source: {dialect.source}." in page
+    assert f"Not expressed: {dialect.not_expressed}." in page or not dialect.not_expressed
+    assert page.endswith("Standing: executed." if dialect.executed else "Standing: from source.")
+
+
+@pytest.mark.parametrize("name", INEXPRESSIBLE)
+def test_what_no_spec_computes_says_why_and_what_is_nearest(name: str) -> None:
+    row = INEXPRESSIBLE[name]
+    with pytest.raises(InputError, match=re.escape(row.reason)) as caught:
+        getattr(dialects, name)(0.1)
+    assert caught.value.reason == "no_spec"
+    assert row.nearest.partition("(")[0] in DIALECTS
+    assert str(row.source) in (getattr(dialects, name).__doc__ or "")
 
 
 class Data(NamedTuple):
@@ -124,6 +156,11 @@ def z_loss(d: Data, coefficient: float) -> Any:
 def per_class(d: Data) -> Any:
     q = two_valued(d, 1 - EPSILON + EPSILON / CLASSES, EPSILON / CLASSES)
     return cross_entropy(d, q * d.w)
+
+
+def label_term(d: Data) -> Any:
+    nll = uniform(d, 0)
+    return (1 - EPSILON) * d.w[d.y] * nll + EPSILON * uniform(d, 1)
 
 
 def expected_weight(d: Data) -> Any:
@@ -279,6 +316,86 @@ CASES = [
     Case("classy_vision", dialects.classy_vision(EPSILON), lambda d: uniform(d, EPSILON / (1 + EPSILON)).sum() / 20),
     Case("tinygrad", dialects.tinygrad(EPSILON), lambda d: uniform(d).sum() / 20),
     Case("tinygrad-ignore", dialects.tinygrad(EPSILON, 1), lambda d: masked_mean(d, uniform(d), 9)),
+    Case("keras_mask", dialects.keras_mask(EPSILON), lambda d: masked_mean(d, uniform(d), 9), ("where",)),
+    Case(
+        "keras_weighted_mean",
+        dialects.keras_weighted_mean(EPSILON),
+        lambda d: (uniform(d) * weighted(d)).sum() / weighted(d).sum(),
+        ("weight",),
+    ),
+    Case("keras_sparse", dialects.keras_sparse(1), lambda d: masked_mean(d, uniform(d, 0), 9)),
+    Case("keras_hub", dialects.keras_hub(), lambda d: (uniform(d, 0) * weighted(d)).sum() / 20, ("weight",)),
+    Case("burn", dialects.burn(EPSILON, 1), lambda d: masked_mean(d, uniform(d), 9)),
+    Case(
+        "burn-weight",
+        dialects.burn(EPSILON, 1),
+        lambda d: masked_mean(d, per_class(d), d.w[d.y][d.mask].sum()),
+        ("class_weight",),
+    ),
+    Case("transformer_engine", dialects.transformer_engine(EPSILON), lambda d: uniform(d) * d.mask),
+    Case(
+        "transformer_engine-mean",
+        dialects.transformer_engine(EPSILON, reduce_loss=True),
+        lambda d: masked_mean(d, uniform(d), 9),
+    ),
+    Case("apex", dialects.apex(EPSILON), lambda d: uniform(d) * d.mask),
+    Case("cut_cross_entropy", dialects.cut_cross_entropy(), lambda d: masked_mean(d, uniform(d, 0), 9)),
+    Case("tokamax", dialects.tokamax(), lambda d: uniform(d, 0).sum()),
+    Case("tokamax-mean", dialects.tokamax("mean"), lambda d: uniform(d, 0).sum() / 20),
+    Case("huggingface_causal_lm", dialects.huggingface_causal_lm(), lambda d: masked_mean(d, uniform(d, 0), 9)),
+    Case("allennlp", dialects.allennlp(EPSILON), lambda d: mean_of_means(d, uniform(d), 3), ("weight",)),
+    Case(
+        "allennlp-token-alpha",
+        dialects.allennlp(EPSILON, "token"),
+        lambda d: (uniform(d) * d.w[d.y] * weighted(d)).sum() / weighted(d).sum(),
+        ("weight", "class_weight"),
+    ),
+    Case("marian", dialects.marian(EPSILON), lambda d: masked_mean(d, uniform(d), 1), ("where",)),
+    Case(
+        "marian-words",
+        dialects.marian(EPSILON, "ce-mean-words"),
+        lambda d: masked_mean(d, uniform(d) * d.s, 9),
+        ("where", "sample_weight"),
+    ),
+    Case("marian-mean", dialects.marian(EPSILON, "ce-mean"), lambda d: masked_mean(d, uniform(d), 4), ("where",)),
+    Case("sockeye", dialects.sockeye(EPSILON), lambda d: masked_mean(d, others(d), 9)),
+    Case("sockeye-batch", dialects.sockeye(EPSILON, "batch"), lambda d: masked_mean(d, others(d), 4)),
+    Case("gluonnlp", dialects.gluonnlp(EPSILON), uniform),
+    Case("maxtext", dialects.maxtext(0.01), lambda d: masked_mean(d, uniform(d, 0) + z_loss(d, 0.01), 9), ("where",)),
+    Case("speechbrain_nll", dialects.speechbrain_nll(EPSILON), lambda d: masked_mean(d, uniform(d), 9), ("where",)),
+    Case(
+        "speechbrain_nll-batch",
+        dialects.speechbrain_nll(EPSILON, "batchmean"),
+        lambda d: masked_mean(d, label_term(d), 4),
+        ("where", "class_weight"),
+    ),
+    Case("speechbrain_kldiv", dialects.speechbrain_kldiv(EPSILON), lambda d: masked_mean(d, others(d, kl=True), 1)),
+    Case(
+        "speechbrain_kldiv-batch",
+        dialects.speechbrain_kldiv(EPSILON, reduction="batchmean"),
+        lambda d: masked_mean(d, others(d, kl=True), 4),
+    ),
+    Case("nemo", dialects.nemo(EPSILON), lambda d: masked_mean(d, others(d), 9), ("where",)),
+    Case("mmpretrain", dialects.mmpretrain(EPSILON), lambda d: per_class(d).sum() / 20, ("class_weight",)),
+    Case(
+        "mmpretrain-classy",
+        dialects.mmpretrain(EPSILON, "classy_vision"),
+        lambda d: (uniform(d, EPSILON / (1 + EPSILON)) * d.s).sum() / 20,
+        ("sample_weight",),
+    ),
+    Case("mmsegmentation", dialects.mmsegmentation(), lambda d: masked_mean(d, uniform(d, 0), 20)),
+    Case(
+        "mmsegmentation-non-ignore",
+        dialects.mmsegmentation(avg_non_ignore=True),
+        lambda d: masked_mean(d, uniform(d, 0) * d.w[d.y], 9),
+        ("class_weight",),
+    ),
+    Case(
+        "scenic",
+        dialects.scenic(EPSILON),
+        lambda d: (per_class(d) * weighted(d)).sum() / weighted(d).sum(),
+        ("weight", "class_weight"),
+    ),
     Case("mlx-mean", dialects.mlx(EPSILON, "mean"), lambda d: (uniform(d) * d.s).sum() / 20, ("sample_weight",)),
 ]
 
@@ -387,6 +504,13 @@ def test_a_bad_smoothing_is_refused(name: str, smoothing: Any, reason: str) -> N
         (lambda: dialects.keras(reduction="average"), "unknown_reduction"),
         (lambda: dialects.keras(reduction=["sum"]), "unknown_reduction"),  # type: ignore[arg-type]  # bad on purpose
         (lambda: dialects.tf_v1(reduction="mean"), "unknown_reduction"),
+        (lambda: dialects.tokamax("none"), "unknown_reduction"),
+        (lambda: dialects.speechbrain_nll(reduction="batch"), "unknown_reduction"),
+        (lambda: dialects.speechbrain_kldiv(reduction="batch"), "unknown_reduction"),
+        (lambda: dialects.allennlp(average=None), "unknown_average"),  # type: ignore[arg-type]  # same
+        (lambda: dialects.marian(cost_type="ce-rescore"), "unknown_cost_type"),
+        (lambda: dialects.sockeye(normalization_type="sum"), "unknown_normalization_type"),
+        (lambda: dialects.mmpretrain(0.1, mode="multi_label"), "unknown_mode"),
         (lambda: dialects.article(lb_neg=-0.1), "values_out_of_range"),
         (lambda: dialects.article(ignore_index=2.5), "ignore_index_not_an_integer"),  # type: ignore[arg-type]  # same
         (lambda: dialects.opennmt(0.1, -1), "exclude_not_classes"),
