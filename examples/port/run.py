@@ -60,7 +60,7 @@ def main() -> int:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dialect", choices=DIALECTS, default="torch", help="the loss of the run")
-    parser.add_argument("--label-smoothing", type=float, help="ε, 0.1 where the dialect does not fix its target")
+    parser.add_argument("--label-smoothing", type=float, help="ε, 0.1 where the dialect has one")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"steps of the run, {STEPS} by default, at least 3")
     parser.add_argument("--out", type=Path, default=Path("results/port"), help="folder of the results")
     arguments = parser.parse_args()
@@ -68,7 +68,7 @@ def parse_arguments() -> argparse.Namespace:
         parser.error(f"--steps is {arguments.steps}, and three frameworks share them: pass 3 or more")
     fixed = DIALECTS[arguments.dialect].smoothing is None
     if fixed and arguments.label_smoothing is not None:
-        parser.error(f"the dialect {arguments.dialect} gives its target outright: leave out --label-smoothing")
+        parser.error(f"the dialect {arguments.dialect} has no smoothing to choose: leave out --label-smoothing")
     if arguments.label_smoothing is None:
         arguments.label_smoothing = 0.1
     if not 0 <= arguments.label_smoothing <= 1:
