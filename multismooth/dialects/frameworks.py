@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from multismooth.dialects.table import choose, dialect, inexpressible
+from typing import Literal
+
+from multismooth.dialects.table import Reduction, choose, dialect, inexpressible
 from multismooth.spec import Spec
 
 
@@ -14,7 +16,7 @@ from multismooth.spec import Spec
     executed=True,
     not_expressed="ε < 0 counts as 0; a loss in half precision",
 )
-def torch(label_smoothing: float = 0.0, ignore_index: int | None = -100, reduction: str = "mean") -> Spec:
+def torch(label_smoothing: float = 0.0, ignore_index: int | None = -100, reduction: Reduction = "mean") -> Spec:
     """``torch.nn.functional.cross_entropy`` with class indices; ``nn.CrossEntropyLoss``.
 
     q = (1 − ε)·e_y + ε/K, and a class weight w_k multiplies q_k. Mean over Σ w_y of the positions that count, which
@@ -34,7 +36,7 @@ def torch(label_smoothing: float = 0.0, ignore_index: int | None = -100, reducti
     not_expressed="probabilities that do not sum to 1",
     padding="none",
 )
-def torch_probabilities(label_smoothing: float = 0.0, reduction: str = "mean") -> Spec:
+def torch_probabilities(label_smoothing: float = 0.0, reduction: Reduction = "mean") -> Spec:
     """``torch.nn.functional.cross_entropy`` with a probability for each class.
 
     q = (1 − ε)·t + ε/K, and a class weight w_k multiplies q_k. Nothing is ignored. Mean over N, with class weights
@@ -72,6 +74,7 @@ def optax_where(label_smoothing: float = 0.0) -> None:
     """``optax.smooth_labels`` with ``where``, which is about classes and not positions."""
 
 
+KerasReduction = Literal["sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none"] | None
 _KERAS_REDUCTIONS = {
     "sum_over_batch_size": ("mean", "valid"),
     "mean": ("mean", "valid"),
@@ -82,7 +85,7 @@ _KERAS_REDUCTIONS = {
 _FROM_LOGITS = "probabilities instead of logits, renormalised and clipped at 1e-7; labels that pass through its dtype"
 
 
-def _keras(call: str, label_smoothing: float, ignore_class: int | None, reduction: str | None) -> Spec:
+def _keras(call: str, label_smoothing: float, ignore_class: int | None, reduction: KerasReduction) -> Spec:
     chosen, denominator = choose(call, "reduction", "none" if reduction is None else reduction, _KERAS_REDUCTIONS)
     return Spec(label_smoothing, ignore_index=ignore_class, reduction=chosen, denominator=denominator)
 
@@ -99,7 +102,7 @@ def _keras(call: str, label_smoothing: float, ignore_class: int | None, reductio
 def keras(
     label_smoothing: float = 0.0,
     ignore_class: int | None = None,
-    reduction: str | None = "sum_over_batch_size",
+    reduction: KerasReduction = "sum_over_batch_size",
 ) -> Spec:
     """``keras.losses.CategoricalCrossentropy`` with ``from_logits=True``; padding has sample weight 0.
 
@@ -119,7 +122,7 @@ def keras(
     not_expressed=_FROM_LOGITS,
     padding="mask",
 )
-def keras_mask(label_smoothing: float = 0.0, reduction: str | None = "sum_over_batch_size") -> Spec:
+def keras_mask(label_smoothing: float = 0.0, reduction: KerasReduction = "sum_over_batch_size") -> Spec:
     """``keras.losses.CategoricalCrossentropy`` on logits that carry a ``_keras_mask``, which goes to ``where``.
 
     As ``keras``, whose mean is over n then, for the mask is in the denominator. 0 when nothing counts.
@@ -153,7 +156,7 @@ def keras_weighted_mean(label_smoothing: float = 0.0) -> Spec:
     not_expressed=_FROM_LOGITS + ", so that label 257 becomes 256 in bfloat16; the label_smoothing of later versions",
     smoothing=None,
 )
-def keras_sparse(ignore_class: int | None = None, reduction: str | None = "sum_over_batch_size") -> Spec:
+def keras_sparse(ignore_class: int | None = None, reduction: KerasReduction = "sum_over_batch_size") -> Spec:
     """``keras.losses.SparseCategoricalCrossentropy`` with ``from_logits=True``.
 
     q = e_y. Mean over n, the positions that ``ignore_class`` and a Keras mask leave; 0 when n = 0.
@@ -170,7 +173,12 @@ def keras_sparse(ignore_class: int | None = None, reduction: str | None = "sum_o
     not_expressed="float64, as it sums in float32",
     padding="weight",
 )
-def tf_v1(label_smoothing: float = 0.0, reduction: str = "weighted_sum_by_nonzero_weights") -> Spec:
+def tf_v1(
+    label_smoothing: float = 0.0,
+    reduction: Literal[
+        "weighted_sum_by_nonzero_weights", "weighted_mean", "weighted_sum_over_batch_size", "weighted_sum", "none"
+    ] = "weighted_sum_by_nonzero_weights",
+) -> Spec:
     """``tf.compat.v1.losses.softmax_cross_entropy``.
 
     q = (1 − ε)·e_y + ε/K, times s. The default divides by the number of weights that are not 0, ``"weighted_mean"``
@@ -188,7 +196,7 @@ def tf_v1(label_smoothing: float = 0.0, reduction: str = "weighted_sum_by_nonzer
 
 
 @dialect("MLX cross_entropy", "ml-explore/mlx", "python/mlx/nn/losses.py", "read in 2026", padding="none")
-def mlx(label_smoothing: float = 0.0, reduction: str = "none") -> Spec:
+def mlx(label_smoothing: float = 0.0, reduction: Reduction = "none") -> Spec:
     """``mlx.nn.losses.cross_entropy``.
 
     q = (1 − ε)·e_y + ε/K, times s. Nothing is ignored. Mean over N, with sample weights too; NaN when N = 0.
@@ -205,7 +213,7 @@ def mlx(label_smoothing: float = 0.0, reduction: str = "none") -> Spec:
     not_expressed="a label out of range keeps its smoothing and loses the rest",
     padding="none",
 )
-def tinygrad(label_smoothing: float = 0.0, ignore_index: int = -1, reduction: str = "mean") -> Spec:
+def tinygrad(label_smoothing: float = 0.0, ignore_index: int = -1, reduction: Reduction = "mean") -> Spec:
     """``Tensor.sparse_categorical_crossentropy`` of tinygrad.
 
     q = (1 − ε)·e_y + ε/K. Mean over n; NaN when n = 0. An ``ignore_index`` of −1 ignores nothing.
@@ -240,7 +248,7 @@ def burn(smoothing: float = 0.0, pad_tokens: int | None = None) -> Spec:
     not_expressed="ignore_index beside smoothing",
     padding="none",
 )
-def paddle(label_smoothing: float = 0.0, reduction: str = "mean") -> Spec:
+def paddle(label_smoothing: float = 0.0, reduction: Reduction = "mean") -> Spec:
     """``paddle.nn.functional.cross_entropy`` with ``label_smoothing`` and no ignored label.
 
     q = (1 − ε)·e_y + ε/K; class weights multiply the row by Σ_k q_k·w_k. Mean over the sum of these, which is N

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from multismooth.dialects.table import choose, dialect
+from typing import Literal
+
+from multismooth.dialects.table import Reduction, choose, dialect
 from multismooth.spec import Spec
 
 
@@ -19,7 +21,7 @@ def liger(
     label_smoothing: float = 0.0,
     ignore_index: int | None = -100,
     lse_square_scale: float = 0.0,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
 ) -> Spec:
     """``LigerCrossEntropyLoss``.
 
@@ -46,7 +48,7 @@ def flash_attention(
     label_smoothing: float = 0.0,
     ignore_index: int | None = -100,
     lse_square_scale: float = 0.0,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
 ) -> Spec:
     """``flash_attn.losses.cross_entropy.CrossEntropyLoss``.
 
@@ -111,7 +113,7 @@ def megatron(label_smoothing: float = 0.0) -> Spec:
     not_expressed="logits that are never held; softcap; shift; the small gradients that it leaves out",
     smoothing=None,
 )
-def cut_cross_entropy(ignore_index: int | None = -100, reduction: str = "mean") -> Spec:
+def cut_cross_entropy(ignore_index: int | None = -100, reduction: Reduction = "mean") -> Spec:
     """``linear_cross_entropy`` of Apple's cut-cross-entropy, of the logits that it would make.
 
     q = e_y. Mean over n; NaN when n = 0.
@@ -129,7 +131,7 @@ def cut_cross_entropy(ignore_index: int | None = -100, reduction: str = "mean") 
     smoothing=None,
     padding="none",
 )
-def tokamax(reduction: str = "sum") -> Spec:
+def tokamax(reduction: Literal["sum", "mean"] = "sum") -> Spec:
     """``linear_softmax_cross_entropy_loss`` of tokamax, of the logits that it would make.
 
     q = e_y. A sum, or a mean over N; nothing is ignored.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from multismooth.dialects.table import choose, dialect
+from typing import Literal
+
+from multismooth.dialects.table import Reduction, choose, dialect
 from multismooth.spec import Spec
 
 
@@ -46,7 +48,7 @@ def huggingface_causal_lm(ignore_index: int | None = -100) -> Spec:
     "4daa41b (2021-01-05)",
     executed=True,
 )
-def fairseq_2020(label_smoothing: float = 0.0, pad: int | None = 1, reduction: str = "sum") -> Spec:
+def fairseq_2020(label_smoothing: float = 0.0, pad: int | None = 1, reduction: Reduction = "sum") -> Spec:
     """The criterion ``label_smoothed_cross_entropy`` before 791ab7c (2021-02-03).
 
     q = (1 − ε)·e_y + ε/K, and otherwise as ``fairseq``: the same ε was a weaker smoothing then.
@@ -62,7 +64,7 @@ def fairseq_2020(label_smoothing: float = 0.0, pad: int | None = 1, reduction: s
     executed=True,
     not_expressed="ignore_prefix_size, a mask of the first tokens",
 )
-def fairseq(label_smoothing: float = 0.0, pad: int | None = 1, reduction: str = "sum") -> Spec:
+def fairseq(label_smoothing: float = 0.0, pad: int | None = 1, reduction: Reduction = "sum") -> Spec:
     """The criterion ``label_smoothed_cross_entropy`` since February 2021.
 
     q_y = 1 − ε and q_k = ε/(K − 1). A sum; the trainer divides the gradient by the tokens (``reduction="mean"``) or
@@ -97,7 +99,7 @@ def opennmt(label_smoothing: float = 0.0, ignore_index: int = 1) -> Spec:
     not_expressed="average=None, a mean for each sequence; the focal factor gamma; 1e-13 added to each divisor",
     padding="weight",
 )
-def allennlp(label_smoothing: float = 0.0, average: str = "batch") -> Spec:
+def allennlp(label_smoothing: float = 0.0, average: Literal["batch", "token"] = "batch") -> Spec:
     """``sequence_cross_entropy_with_logits`` of AllenNLP; its weights go to ``sample_weight``.
 
     q = (1 − ε)·e_y + ε/K, and a class weight, alpha there, multiplies the row. ``"token"`` divides by Σ s, ``"batch"``
@@ -116,7 +118,7 @@ def allennlp(label_smoothing: float = 0.0, average: str = "batch") -> Spec:
     not_expressed="float64, as it computes in float32",
     padding="mask",
 )
-def marian(label_smoothing: float = 0.0, cost_type: str = "ce-sum") -> Spec:
+def marian(label_smoothing: float = 0.0, cost_type: Literal["ce-sum", "ce-mean-words", "ce-mean"] = "ce-sum") -> Spec:
     """The training cost of Marian; data weighting goes to ``sample_weight``, the batch's mask to ``where``.
 
     q = (1 − ε)·e_y + ε/K. ``"ce-sum"`` is a sum, ``"ce-mean-words"`` divides it by n, ``"ce-mean"`` by B.
@@ -127,7 +129,7 @@ def marian(label_smoothing: float = 0.0, cost_type: str = "ce-sum") -> Spec:
 
 
 @dialect("Sockeye", "awslabs/sockeye", "sockeye/loss.py", "0395f00", not_expressed="float64")
-def sockeye(label_smoothing: float = 0.0, normalization_type: str = "valid") -> Spec:
+def sockeye(label_smoothing: float = 0.0, normalization_type: Literal["valid", "batch"] = "valid") -> Spec:
     """``CrossEntropyLoss`` of Sockeye on MXNet. Label 0 is padding.
 
     q_y = 1 − ε and q_k = ε/(K − 1). ``"valid"`` divides by n, ``"batch"`` by B; 0 when nothing counts.
@@ -155,7 +157,12 @@ def gluonnlp(alpha: float = 0.1) -> Spec:
     not_expressed="sequences that are packed into one row; a target rounded to float32; NaN at ε = 1",
     padding="weight",
 )
-def t5x(label_smoothing: float = 0.0, z_loss: float = 0.0, loss_normalizing_factor: str | None = None) -> Spec:
+def t5x(
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    loss_normalizing_factor: Literal["NUM_REAL_TARGET_TOKENS", "NUM_TOTAL_TARGET_TOKENS", "AVERAGE_PER_SEQUENCE"]
+    | None = None,
+) -> Spec:
     """``compute_weighted_cross_entropy``, divided as the model's ``loss_normalizing_factor`` says.
 
     q_y = 1 − ε and q_k = ε/(K − 1), minus the entropy H(q), plus z_loss·lse²; s multiplies all three. None: a sum.

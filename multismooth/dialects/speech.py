@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from multismooth.dialects.table import choose, dialect
 from multismooth.spec import Spec
+
+SpeechBrainReduction = Literal["mean", "batchmean", "none"]
 
 
 @dialect(
@@ -33,7 +37,7 @@ def espnet(smoothing: float = 0.0, padding_idx: int = -1, normalize_length: bool
     not_expressed='reduction "batch", a mean for each sequence',
     padding="mask",
 )
-def speechbrain_nll(label_smoothing: float = 0.0, reduction: str = "mean") -> Spec:
+def speechbrain_nll(label_smoothing: float = 0.0, reduction: SpeechBrainReduction = "mean") -> Spec:
     """``nll_loss`` of SpeechBrain, of log-probabilities; its lengths are a mask in ``where``.
 
     q = (1 − ε)·e_y + ε/K, and a class weight w_y multiplies the label's 1 − ε only. ``"mean"`` divides by n,
@@ -52,7 +56,7 @@ def speechbrain_nll(label_smoothing: float = 0.0, reduction: str = "mean") -> Sp
     executed=True,
     not_expressed='ε = 0, where it is nll_loss; reduction "batch", a sum for each sequence',
 )
-def speechbrain_kldiv(label_smoothing: float = 0.0, pad_idx: int = 0, reduction: str = "mean") -> Spec:
+def speechbrain_kldiv(label_smoothing: float = 0.0, pad_idx: int = 0, reduction: SpeechBrainReduction = "mean") -> Spec:
     """``kldiv_loss`` of SpeechBrain, of log-probabilities.
 
     q_y = 1 − ε and q_k = ε/(K − 1), minus the entropy H(q). ``"mean"`` is a sum, ``"batchmean"`` divides it by B.

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from inspect import cleandoc
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from multismooth.errors import InputError
 from multismooth.spec import Spec
+
+Reduction = Literal["mean", "sum", "none"]
+"""the words that a library has in common with ``Spec``"""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Meaning = TypeVar("Meaning")

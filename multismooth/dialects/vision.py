@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from multismooth.dialects.table import choose, dialect, inexpressible
+from typing import Literal
+
+from multismooth.dialects.table import Reduction, choose, dialect, inexpressible
 from multismooth.spec import Spec
 
 
@@ -16,7 +18,7 @@ from multismooth.spec import Spec
     smoothing=None,
 )
 def article(
-    lb_pos: float = 0.9, lb_neg: float = 0.005, ignore_index: int | None = 255, reduction: str = "mean"
+    lb_pos: float = 0.9, lb_neg: float = 0.005, ignore_index: int | None = 255, reduction: Reduction = "mean"
 ) -> Spec:
     """``LabelSmoothSoftmaxCE``, the loss of an article on segmentation from 2019, where ignore_index is lb_ignore.
 
@@ -35,7 +37,7 @@ def article(
     not_expressed="float64, as it computes in float32",
     smoothing="lb_smooth",
 )
-def pytorch_loss(lb_smooth: float = 0.1, reduction: str = "mean", ignore_index: int | None = -100) -> Spec:
+def pytorch_loss(lb_smooth: float = 0.1, reduction: Reduction = "mean", ignore_index: int | None = -100) -> Spec:
     """``LabelSmoothSoftmaxCEV1``, ``V2`` and ``V3``, which followed the article's.
 
     q_y = 1 − ε and q_k = ε/K: the label's own share is lost, and the mass is 1 − ε/K. Mean over n; NaN when n = 0.
@@ -82,7 +84,7 @@ def timm_binary(smoothing: float = 0.1) -> None:
     not_expressed="its default smooth_factor, None, with which it fails",
     smoothing="smooth_factor",
 )
-def smp(smooth_factor: float = 0.0, ignore_index: int | None = -100, reduction: str = "mean") -> Spec:
+def smp(smooth_factor: float = 0.0, ignore_index: int | None = -100, reduction: Reduction = "mean") -> Spec:
     """``SoftCrossEntropyLoss`` of segmentation_models.pytorch.
 
     q = (1 − ε)·e_y + ε/K. Ignored positions have loss 0 and are counted: mean over N; NaN when N = 0.
@@ -99,7 +101,9 @@ def smp(smooth_factor: float = 0.0, ignore_index: int | None = -100, reduction: 
     smoothing="label_smooth_val",
     padding="none",
 )
-def mmpretrain(label_smooth_val: float, mode: str = "original", reduction: str = "mean") -> Spec:
+def mmpretrain(
+    label_smooth_val: float, mode: Literal["original", "classy_vision"] = "original", reduction: Reduction = "mean"
+) -> Spec:
     """``LabelSmoothLoss`` of mmpretrain; avg_factor is the call's ``normalizer``.
 
     q = (1 − ε)·e_y + ε/K, where ``"classy_vision"`` takes ε/(1 + ε) for ε; a class weight w_k multiplies q_k. Mean
@@ -118,7 +122,9 @@ def mmpretrain(label_smooth_val: float, mode: str = "original", reduction: str =
     not_expressed="loss_weight; a sigmoid for each class",
     smoothing=None,
 )
-def mmsegmentation(ignore_index: int | None = -100, avg_non_ignore: bool = False, reduction: str = "mean") -> Spec:
+def mmsegmentation(
+    ignore_index: int | None = -100, avg_non_ignore: bool = False, reduction: Reduction = "mean"
+) -> Spec:
     """``CrossEntropyLoss`` of mmsegmentation; avg_factor is the call's ``normalizer``.
 
     q = e_y, and a class weight multiplies it. Mean over N, the ignored positions included, or with ``avg_non_ignore``
@@ -138,7 +144,7 @@ def mmsegmentation(ignore_index: int | None = -100, avg_non_ignore: bool = False
     smoothing="smoothing_param",
     padding="none",
 )
-def classy_vision(smoothing_param: float = 0.0, reduction: str = "mean") -> Spec:
+def classy_vision(smoothing_param: float = 0.0, reduction: Reduction = "mean") -> Spec:
     """``LabelSmoothingCrossEntropyLoss`` of Classy Vision.
 
     q_y = (1 + ε/K)/(1 + ε) and q_k = (ε/K)/(1 + ε), which is ``uniform`` with ε/(1 + ε). Mean over N; 0 when N = 0.
@@ -167,7 +173,7 @@ def classy_vision_ignored(smoothing_param: float = 0.0, ignore_index: int = -100
     reason="its two terms have two denominators: the label's the n positions that count, the smoothing's all N",
     nearest="torch(label_smoothing)",
 )
-def fastai(eps: float = 0.1, ignore_index: int = -100, reduction: str = "mean") -> None:
+def fastai(eps: float = 0.1, ignore_index: int = -100, reduction: Reduction = "mean") -> None:
     """``LabelSmoothingCrossEntropy`` of fastai: (1 − ε)·Σ m·nll/n + ε/K·Σ S/N, where S = Σ_k −log p_k."""
 
 
