@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 from multismooth.spec import Spec
 
-STEEPEST = -1e38
-"""Stands for the slope −inf of x·log x at 0: finite, so that 0 times it is 0 at a masked position."""
+STEEPEST = -1e30
+"""Stands for the slope −inf of x·log x at 0: finite, and its sum over 10⁸ positions too, so that 0 times it is 0."""
 
 
 class Functions(NamedTuple):

@@ -26,10 +26,11 @@ def step() -> Number:
 
 
 def central_difference(f: Callable[[Number], Number]) -> Number:
-    """f′(0) of a smooth f; what is 0 by algebra comes out as exactly 0."""
+    """f′(0) of a smooth f; what is 0 by algebra comes out as exactly 0, however small f is."""
     h = step()
-    slope = (f(h) - f(-h)) / (2 * h)
-    return ZERO if abs(slope) < h else slope
+    above, below = f(h), f(-h)
+    slope = (above - below) / (2 * h)
+    return ZERO if abs(slope) < h * max(abs(above), abs(below)) else slope
 
 
 def effective_cotangents(problem: Problem, cotangent: Sequence[Number]) -> list[Number]:

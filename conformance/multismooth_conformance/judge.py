@@ -27,7 +27,7 @@ def judge(vector: Vector, loss: Array, gradients: Mapping[str, Array]) -> Verdic
     kind = tolerances.compute_dtype(name)
     depth = tolerances.reduction(vector.positions) if vector.inputs.spec["reduction"] != "none" else 0
     contracted = isinstance(vector.expected["loss"], Contracted)
-    steps = tolerances.CONTRACTED if contracted else tolerances.POSITION + depth
+    steps = tolerances.CONTRACTED if contracted else tolerances.position(vector.inputs) + depth
     if np.asarray(loss).dtype != kind:
         raise AssertionError(f"the loss has dtype {np.asarray(loss).dtype}, not {kind}")
     unit = tolerances.ulp(vector.scale["loss"].values, kind)
@@ -59,7 +59,7 @@ def judge_totals(vector: Vector, totals: Mapping[str, Array]) -> None:
     assert vector.expected is not None
     assert vector.scale is not None
     kind = tolerances.compute_dtype(str(vector.inputs.arrays["logits"].dtype))
-    steps = tolerances.POSITION + tolerances.reduction(vector.positions)
+    steps = tolerances.position(vector.inputs) + tolerances.reduction(vector.positions)
     for key, expected in vector.expected["totals"].items():
         unit = tolerances.ulp(vector.scale["totals"][key].values, kind)
         tolerances.check(f"totals.{key}", totals[key], expected, steps * unit, unit)

@@ -11,11 +11,14 @@ import math
 import ml_dtypes
 import numpy as np
 
-from multismooth_conformance.adapter import Array
+from multismooth_conformance.adapter import Array, Inputs
 from multismooth_conformance.vectors import Expected, dtype
 
 POSITION = 4
 """ULP of a position's loss: x − m, the exponential, log1p and the products round about once each."""
+
+EXPECTED_WEIGHT = 2.5
+"""ULP more where Σ_k q_k·w_k multiplies the loss: q_k rounds three times, its product with w_k and the sum once."""
 
 CONTRACTED = 2 * POSITION
 """ULP of a sum of positions that is formed without rounding: its ULP may be half of what theirs add up to."""
@@ -33,6 +36,12 @@ the slope of log Σ exp, both a gradient's element, times one another."""
 
 PAIR = {"float32": 1e-6, "float64": 1e-13}
 """Of s, between any two implementations."""
+
+
+def position(inputs: Inputs) -> float:
+    """ULP of a position's loss in this call."""
+    expects = inputs.spec["class_weight_rule"] == "expected" and "class_weight" in inputs.arrays
+    return POSITION + EXPECTED_WEIGHT * expects
 
 
 def reduction(positions: int) -> int:

@@ -18,7 +18,7 @@ K = 1                                           q = e_y: loss 0 (``leaky`` and `
 nobody may receive ε                            q = e_y, soft labels t (``leaky`` and ``values`` apart)
 a logit of −inf under q_k > 0                   loss +inf, with the finite gradient of (3)
 a logit of −inf under q_k = 0                   its term is skipped; softmax 0; no derivative to that q_k
-``kl`` and the derivative to a q_k of 0         −1e38 in the place of −inf, so that 0 times it is 0
+``kl`` and the derivative to a q_k of 0         −1e30 in the place of −inf, so that 0 times it is 0
 only −inf, or a +inf or NaN                     loss and gradient of that row are NaN
 a class that is not allowed                     takes no probability and no mass; its gradient is 0
 logits of ±1e4, gaps of 200 and more            no overflow: everything is formed from x − max x

@@ -143,8 +143,11 @@ def _own(z: Tensor, labels: Tensor, axis: int) -> Tensor:
 
 
 def _weighted(coefficients: Tensor, z: Tensor) -> Tensor:
-    """The product, where a coefficient of 0 skips its term: 0·−inf is no number."""
-    return coefficients * tf.where(coefficients == 0, tf.zeros_like(z), z)
+    """The product, where a coefficient of 0 skips a −inf: 0·−inf is no number.
+
+    Its own derivatives must be right too: forward mode and ``tf.vectorized_map`` go past the custom gradient.
+    """
+    return coefficients * _slope(coefficients, z)
 
 
 def _slope(coefficients: Tensor, z: Tensor) -> Tensor:

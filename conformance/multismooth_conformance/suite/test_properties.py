@@ -175,7 +175,7 @@ def loss_rounding(call: Call, size: Array) -> Array:
     """How far a computed loss may be from the true one."""
     kind = tolerances.compute_dtype(str(call.inputs.arrays["logits"].dtype))
     depth = tolerances.reduction(call.inputs.counts().size)
-    return (tolerances.POSITION + depth) * tolerances.ulp(size, kind)
+    return (tolerances.position(call.inputs) + depth) * tolerances.ulp(size, kind)
 
 
 def gradient_rounding(call: Call, size: Array, gradient: Array) -> Array:
