@@ -62,11 +62,10 @@ def logits_gradient(problem: Problem, rows: Sequence[Row], cotangent: Sequence[N
 
 
 def _row_gradient(problem: Problem, position: Position, at: Row, effective: Number) -> list[Number]:
-    classes = range(len(position.logits))
     if effective == 0:
-        return [ZERO for _ in classes]
+        return [ZERO] * len(position.logits)
     if not at.valid or not position.label_in_range:
-        return [mp.nan for _ in classes]
+        return [mp.nan if is_allowed else ZERO for is_allowed in position.allowed]
     q = oracle.weighted_target(problem, position)
     z = mp.mpf(problem.spec["z_loss"])
     factor = oracle.total(q) + 2 * z * at.lse

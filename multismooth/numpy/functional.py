@@ -20,7 +20,7 @@ a logit of −inf under q_k > 0                   loss +inf, with the finite gra
 a logit of −inf under q_k = 0                   its term is skipped; softmax 0; no derivative to that q_k
 ``kl`` and the derivative to a q_k of 0         −1e30 in the place of −inf, so that 0 times it is 0
 only −inf, or a +inf or NaN                     loss and gradient of that row are NaN
-a class that is not allowed                     takes no probability and no mass; its gradient is 0
+a class that is not allowed                     takes no probability and no mass; its gradient is 0, always
 logits of ±1e4, gaps of 200 and more            no overflow: everything is formed from x − max x
 a label outside [0, K), or not allowed          an ``InputError``; NaN loss and gradient where it cannot be read
 =============================================== ===================================================================
@@ -213,6 +213,8 @@ def _rows(call: str, spec: Spec, batch: Batch, axis: int, *, totals: bool = Fals
         slope = np.asarray(target.mass + 2 * spec.z_loss * lse)[..., None] * softmax - target.q  # (3)
     loss, nll = np.where(bad, np.nan, loss), np.where(bad, np.nan, nll)
     slope[bad] = np.nan
+    if batch.allowed is not None:
+        slope = np.where(batch.allowed, slope, 0.0)
 
     weight, keep = batch.sample_weight, mask
     if weight is not None:

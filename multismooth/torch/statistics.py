@@ -143,12 +143,11 @@ class _LabelStatistics(Function):
         grad_logits = grad_receivers = None
         if ctx.needs_input_grad[0]:
             grad = g * (z - L).exp()
-            own = g_own
+            own = grad.gather(dim, labels) + g_own
             if ctx.smooths:
-                rest = g_rest if receivers is None else g_rest * receivers
-                grad = grad + rest
-                own = g_own - (rest if receivers is None else _at(rest, labels, dim))
-            grad = grad.scatter_add(dim, labels, own.expand(labels.shape))
+                grad = grad + (g_rest if receivers is None else g_rest * receivers)
+            # Set, and not corrected: g_rest may be larger than all that is right at the label.
+            grad = grad.scatter(dim, labels, own)
             grad_logits = grad.masked_fill(dead, 0.0).to(logits.dtype)
         if ctx.needs_input_grad[2]:
             rest = _without_label(_slope(g_rest, receivers, z), labels, dim)
@@ -226,10 +225,3 @@ class _CompiledLabelStatistics(_LabelStatistics):
 
 class _CompiledSoftStatistics(_SoftStatistics):
     jvp = Function.jvp
-
-
-def _at(values: Tensor, labels: Tensor, dim: int) -> Tensor:
-    """Each row's value at its label."""
-    shape = list(labels.shape)
-    shape[dim] = values.shape[dim]
-    return values.expand(shape).gather(dim, labels)
