@@ -93,7 +93,7 @@ def left_open(vector: Vector) -> list[str]:
     terms = math.prod(vector.inputs["logits"].shape)
     reasons = {
         "labels": infinite or (kl and any(q_k == 0 for q in targets for q_k in q)),
-        "sample_weight": not all(mp.isfinite(loss) for loss in losses),
+        "sample_weight": not all(mp.isfinite(loss) for loss in losses) or divides_by_lost_weights(problem),
         "class_weight": infinite,
         "prior": infinite or (kl and 0 in prior) or any(nobody_receives(problem, p) for p in problem.positions),
     }
@@ -102,6 +102,13 @@ def left_open(vector: Vector) -> list[str]:
         if name in reasons:
             reasons[name] |= vectors.dtype(array.dtype).itemsize < kind.itemsize or terms * len(array.data) > MANY
     return [name for name, is_open in reasons.items() if name in vector.inputs and is_open]
+
+
+def divides_by_lost_weights(problem: oracle.Problem) -> bool:
+    """Whether a weight of 0 on what is no number is part of a divisor: its derivative is as if its loss were 0."""
+    weights = problem.spec["denominator"] in ("weights", "sequences", "nonempty_sequences")
+    unweighted = [p for p in problem.positions if p.mask and p.weight == 0]
+    return weights and not all(mp.isfinite(oracle.position_loss(problem, p, oracle.row(p))) for p in unweighted)
 
 
 def nobody_receives(problem: oracle.Problem, position: oracle.Position) -> bool:

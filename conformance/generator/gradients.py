@@ -20,6 +20,10 @@ MANY = 2048
 """Classes whose softmax is too slow to work out one by one, at every step of a difference."""
 
 
+MARGIN = 10**10
+"""How much larger than h² the rounding may be, and the third derivative than the function."""
+
+
 def step() -> Number:
     """The half width of a central difference at the working precision."""
     return mp.mpf(10) ** -(mp.dps // 3)
@@ -30,7 +34,8 @@ def central_difference(f: Callable[[Number], Number]) -> Number:
     h = step()
     above, below = f(h), f(-h)
     slope = (above - below) / (2 * h)
-    return ZERO if abs(slope) < h * max(abs(above), abs(below)) else slope
+    # Rounding and truncation leave about h² of f.
+    return ZERO if abs(slope) < MARGIN * h**2 * max(abs(above), abs(below)) else slope
 
 
 def effective_cotangents(problem: Problem, cotangent: Sequence[Number]) -> list[Number]:

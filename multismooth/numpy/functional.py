@@ -10,7 +10,7 @@ Edges, the same in every room:
 
 =============================================== ===================================================================
 a masked position, or one of sample weight 0    contributes exactly 0, and its gradient is 0, whatever its logits
-the derivative to a sample weight of 0          ℓ, which is exact; 0 where ℓ is not finite
+the derivative to a sample weight of 0          exact; as of ℓ = 0 where ℓ is not finite
 nothing counts, or an empty batch               sum 0; mean 0 or NaN as ``spec.empty`` says; gradient 0
 K = 1                                           q = e_y: loss 0 (``leaky`` and ``values`` apart); gradient mass − q
 ε = 0                                           q = e_y; a confident row keeps its relative accuracy
