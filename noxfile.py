@@ -77,10 +77,15 @@ def vectors(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """What needs no framework."""
-    install(session, "vectors", "port_data")
+    install(session, "vectors", "port_data", "cli")
     session.run("pytest", "tests", *session.posargs)
     modules = sorted(str(path) for path in Path("multismooth").glob("[a-z]*.py"))
-    session.run("pytest", "--doctest-modules", *modules, "multismooth/dialects", "multismooth/numpy")
+    session.run(
+        "pytest",
+        "--doctest-modules",
+        *modules,
+        *(f"multismooth/{folder}" for folder in ("dialects", "numpy", "porting")),
+    )
 
 
 @nox.session

@@ -28,6 +28,11 @@ ELSEWHERE = {
     "spec_and_options": "torch_room/test_module.py",  # of the host classes
     "from_probabilities": "keras_room/test_loss.py",  # of Keras's host class
     "no_spec": "test_dialects.py",
+    "bad_classes": "test_porting.py",  # of the porting tools
+    "not_a_batch": "test_porting.py",
+    "other_classes": "test_porting.py",
+    "unknown_dialect": "test_porting.py",
+    "unreadable_file": "test_porting.py",
     "unknown_average": "test_dialects.py",  # and four more words of libraries
     "unknown_cost_type": "test_dialects.py",
     "unknown_loss_normalizing_factor": "test_dialects.py",

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from itertools import combinations
 from typing import Any
 
 import ml_dtypes
@@ -72,11 +71,8 @@ class Vector:
         return int(logits.size // logits.shape[self.inputs.axis])
 
     def features(self) -> frozenset[object]:
-        """Its flags, its reason if it is invalid, and otherwise every pair of its options but ε."""
-        if self.reason is not None:
-            return frozenset((*self.flags, self.reason))
-        chosen = [option for option in self.options().items() if option[0] != "label_smoothing"]
-        return frozenset((*self.flags, *combinations(chosen, 2)))
+        """Its flags, its reason if it is invalid, and otherwise its options."""
+        return frozenset((*self.flags, *((self.reason,) if self.reason is not None else self.options().items())))
 
     def options(self) -> dict[str, object]:
         """What the call chooses, by the names in the generator's ``options.py``."""

@@ -1,0 +1,354 @@
+"""What the porting tools say, and that it is so."""
+
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from multismooth import InputError, Spec, dialects
+from multismooth.cli import app
+from multismooth.dialects import DIALECTS, INEXPRESSIBLE
+from multismooth.lowering import smooths
+from multismooth.numpy import smoothed_cross_entropy, smoothed_cross_entropy_vjp
+from multismooth.porting import compare, explain, loss, render, target
+from multismooth.porting.batches import batches, read
+from multismooth.porting.explain import CLASS_WEIGHTS, DENOMINATORS, SPREAD
+from multismooth.spec import CLASS_WEIGHT_RULES, SPREADS
+from multismooth.spec import DENOMINATORS as ALL_DENOMINATORS
+
+K = 7
+
+
+# --- a loss by its name -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_a_name_is_its_dialect(name: str) -> None:
+    assert loss(name, 0.3).spec == DIALECTS[name].smoothed(0.3)
+    assert loss(name, 0.3) == loss(loss(name, 0.3))
+
+
+def test_a_file_is_its_spec(tmp_path: Path) -> None:
+    path = tmp_path / "loss.json"
+    path.write_text(Spec(0.2, "leaky").to_json(), encoding="utf-8")
+    assert loss(path).spec == loss(str(path)).spec == loss(Spec(0.2, "leaky")).spec == Spec(0.2, "leaky")
+
+
+@pytest.mark.parametrize(
+    ("given", "reason", "words"),
+    [
+        ("torhc", "unknown_dialect", "Did you mean torch"),
+        ("Flash-Attention", "unknown_dialect", "Did you mean flash_attention"),
+        ("xyzzy", "unknown_dialect", "multismooth list"),
+        ("fastai", "no_spec", "two denominators"),
+        ("missing.json", "unreadable_file", "missing.json cannot be read"),
+    ],
+)
+def test_what_is_no_loss_is_refused(given: str, reason: str, words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        loss(given)
+    assert caught.value.reason == reason
+
+
+# --- explain ------------------------------------------------------------------------------------------------------
+
+
+def test_every_choice_has_words() -> None:
+    assert set(SPREAD) == set(SPREADS)
+    assert set(CLASS_WEIGHTS) == set(CLASS_WEIGHT_RULES)
+    assert set(DENOMINATORS) == set(ALL_DENOMINATORS)
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+@pytest.mark.parametrize("classes", [2, 7, 32000])
+def test_the_target_is_the_gradients(name: str, classes: int) -> None:
+    """At equal logits the gradient is (mass + 2·z_loss·lse)/K − q."""
+    spec = replace(DIALECTS[name].smoothed(0.3), reduction="sum", z_loss=0.0, ignore_index=None)
+    found = explain(name, classes, 0.3).target
+    label = classes - 1
+    gradient = smoothed_cross_entropy_vjp(1.0, np.zeros((1, classes)), np.array([label]), spec)[0]
+    q = found.mass / classes - gradient
+    expected = np.full(classes, found.off)
+    expected[[k for k in spec.exclude if k < classes]] = 0
+    expected[label] = found.on
+    if label not in spec.exclude:
+        np.testing.assert_allclose(q, expected, rtol=0, atol=1e-15)
+        assert found.mass == pytest.approx(expected.sum(), rel=1e-12)
+        assert found.entropy == pytest.approx(-sum(x * math.log(x) for x in expected if x > 0), rel=1e-12)
+
+
+def test_the_explanation_of_one_loss() -> None:
+    found = explain("opennmt", 10)
+    assert found.formula == "q_y = 1 − ε, q_k = ε/((K − 1) − 1);  ℓ = Σ_k q_k·(−log p_k) − H(q);  L = Σ m·s·ℓ"
+    assert "none for the classes 1" in found.words
+    assert found.target.receivers == 8
+    assert found.divisor == "nothing: a sum"
+    assert found.masked.startswith("the label 1, ")
+    assert found.standing == "executed"
+    assert "onmt/utils/loss.py" in found.source
+
+
+@pytest.mark.parametrize(
+    ("spec", "reduction"),
+    [
+        (Spec(), "L = Σ m·s·ℓ / (Σ m)"),
+        (Spec(reduction="none"), "L = m·s·ℓ"),
+        (Spec(denominator="sequences"), "L = Σ_b (Σ m·s·ℓ / Σ m·s) / B"),
+        (Spec(z_loss=0.25), "L = Σ m·s·ℓ / (Σ m)"),
+    ],
+)
+def test_the_reduction_in_symbols(spec: Spec, reduction: str) -> None:
+    assert explain(spec).formula.endswith(reduction)
+    assert ("lse²" in explain(spec).formula) == (spec.z_loss > 0)
+
+
+@pytest.mark.parametrize("classes", [1, 0, True, 2.0, "10"])
+def test_too_few_classes_are_refused(classes: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        explain("torch", classes)
+    assert caught.value.reason == "bad_classes"
+
+
+# --- compare ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_a_loss_is_itself(name: str) -> None:
+    found = compare(name, name, K)
+    assert found.same
+    assert not found.parameters
+    assert not found.remaining
+    assert found.distance.loss == found.distance.gradient == found.distance.angle == 0
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "target": {"spread": "others"},
+    "class_weight_rule": {"class_weight_rule": "expected"},
+    "kl": {"kl": True},
+    "z_loss": {"z_loss": 0.1},
+    "ignore_index": {"ignore_index": 2},
+    "out_of_range": {"out_of_range": "nan"},
+    "reduction": {"reduction": "sum"},
+    "empty": {"empty": "nan"},
+}
+WHEN = {
+    "class_weight_rule": ("with class weights",),
+    "ignore_index": ("with the label 2",),
+    "out_of_range": ("with a label out of range",),
+    "empty": ("where nothing counts",),
+}
+
+
+@pytest.mark.parametrize("choice", CHANGES)
+def test_each_choice_is_found_alone(choice: str) -> None:
+    (found,) = compare(Spec(0.1), Spec(0.1, **CHANGES[choice]), K).differences
+    assert found.choice == choice
+    assert found.when == WHEN.get(choice, ("always",))
+    assert found.gradient == (choice not in ("kl", "empty"))
+
+
+@pytest.mark.parametrize("denominator", [name for name in ALL_DENOMINATORS if name != "valid"])
+def test_each_denominator_is_found(denominator: str) -> None:
+    (found,) = compare(Spec(0.1), Spec(0.1, denominator=denominator), K).differences
+    assert found.choice == "reduction"
+    assert ("with class weights" in found.when) or found.when != ("with class weights",)
+    assert found.when
+
+
+def test_what_does_not_show_is_no_difference() -> None:
+    """With ε = 0 there is nothing to spread."""
+    assert compare(Spec(0.0), Spec(0.0, "others", exclude=(3,)), K).same
+
+
+TRANSFORMATIONS = [
+    ("huggingface", "fairseq", 32000, {"epsilon": 0.1 * 32000 / 31999, "ignore_index": 1}, 1.0),
+    ("fairseq", "fairseq_2020", 10, {"label_smoothing": 0.1 * 9 / 10}, 1.0),
+    ("timm", "classy_vision", 10, {"smoothing": 0.1 / 1.1}, 1.0),
+    ("classy_vision", "timm", 10, {"smoothing_param": 0.1 / 0.9}, 1.0),
+    ("huggingface", "pytorch_loss", 10, {"epsilon": 0.1 / 0.99}, 0.99),
+    ("huggingface", "article", 10, {"epsilon": 0.05 / 0.945, "ignore_index": 255}, 0.945),
+    ("article", "huggingface", 10, {"lb_pos": 0.91, "lb_neg": 0.01, "ignore_index": -100}, 1.0),
+    ("keras_weighted_mean", "keras", 10, {}, 1.0),
+    ("tf_v1", "keras_weighted_mean", 10, {"reduction": "weighted_mean"}, 1.0),
+    ("t5x", "flax_wmt", 10, {"loss_normalizing_factor": "NUM_REAL_TARGET_TOKENS"}, 1.0),
+    ("espnet", "speechbrain_kldiv", 10, {"padding_idx": 0}, 1.0),
+    ("liger", "flash_attention", 10, {}, 1.0),
+]
+
+
+@pytest.mark.parametrize(("a", "b", "classes", "parameters", "factor"), TRANSFORMATIONS)
+def test_what_makes_them_the_same(a: str, b: str, classes: int, parameters: dict[str, Any], factor: float) -> None:
+    found = compare(a, b, classes)
+    assert found.parameters.keys() == parameters.keys()
+    for name, value in parameters.items():
+        assert found.parameters[name] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-14))
+    assert found.factor == pytest.approx(factor, rel=1e-14)
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+@pytest.mark.parametrize("other", ["torch", "t5x"])
+def test_the_parameters_do_what_they_promise(name: str, other: str) -> None:
+    """On a batch of its own: nothing but what is named as remaining is left."""
+    for a, b in ((name, other), (other, name)):
+        found = compare(a, b, K)
+        row = DIALECTS[a]
+        adapted = row.spec(**(loss(a).arguments() | found.parameters))
+        wanted = DIALECTS[b].smoothed(0.1)
+        left = {difference.choice for difference in found.remaining if difference.when == ("always",)}
+        random = np.random.default_rng(1)
+        logits, labels = random.normal(size=(4, 5, K)), random.integers(3, K, (4, 5))
+        if not left:
+            one = smoothed_cross_entropy(logits, labels, adapted) * found.factor
+            np.testing.assert_allclose(one, smoothed_cross_entropy(logits, labels, wanted), rtol=1e-12)
+        if not left - {"kl"}:
+            slope, other_slope = (gradient(logits, labels, spec) for spec in (adapted, wanted))
+            np.testing.assert_allclose(slope * found.factor, other_slope, rtol=0, atol=1e-13)
+
+
+def gradient(logits: Any, labels: Any, spec: Spec) -> Any:
+    loss = smoothed_cross_entropy(logits, labels, spec)
+    return smoothed_cross_entropy_vjp(np.ones_like(loss), logits, labels, spec)
+
+
+def test_the_nearest_keeps_what_is_its_own() -> None:
+    """Neither a sum for a mean nor an ignored label is given away for nothing."""
+    found = compare("keras", "torch", K)
+    assert found.parameters == {"ignore_class": -100}
+    assert [difference.choice for difference in found.remaining] == ["reduction", "empty"]
+
+
+def test_the_distance_on_a_batch_of_ones_own(tmp_path: Path) -> None:
+    random = np.random.default_rng(2)
+    arrays = {"logits": random.normal(size=(2, 3, K)), "labels": random.integers(2, K, (2, 3))}
+    np.savez(tmp_path / "batch.npz", **arrays, sample_weight=np.ones((2, 3)))
+    found = compare("timm", "fairseq_2020", K, batch=read(tmp_path / "batch.npz"))
+    assert found.distance.loss == pytest.approx(5)
+    assert found.distance.gradient == pytest.approx(5)
+    assert found.distance.angle == pytest.approx(0, abs=1e-9)
+    np.testing.assert_allclose(found.distance.losses[0], smoothed_cross_entropy(**arrays, spec=dialects.timm(0.1)))
+
+
+def test_batches_show_what_they_are_for() -> None:
+    found = batches(K, (2, -100))
+    assert list(found)[:4] == ["always", "with a mask", "with sample weights", "with class weights"]
+    assert {"with the label -100", "with the label 2"} < set(found)
+    assert not np.isin(found["always"]["labels"], (0, 1, 2, -100)).any()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "reason"),
+    [
+        ({"logits": np.zeros((2, K))}, "not_a_batch"),
+        ({"logits": np.zeros((2, K)), "labels": np.zeros(2, int), "mask": np.ones(2)}, "not_a_batch"),
+        ({"logits": np.array([None]), "labels": np.zeros(1, int)}, "unreadable_file"),
+    ],
+)
+def test_what_is_no_batch_is_refused(tmp_path: Path, arrays: dict[str, Any], reason: str) -> None:
+    np.savez(tmp_path / "batch.npz", **arrays)
+    with pytest.raises(InputError) as caught:
+        read(tmp_path / "batch.npz")
+    assert caught.value.reason == reason
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "batch.npz").write_text("no archive")
+    np.save(tmp_path / "batch.npy", np.zeros(3))
+    for name in ("batch.npz", "batch.npy", "missing.npz"):
+        with pytest.raises(InputError) as caught:
+            read(tmp_path / name)
+        assert caught.value.reason == "unreadable_file"
+
+
+def test_a_batch_of_other_classes_is_refused() -> None:
+    with pytest.raises(InputError) as caught:
+        compare("torch", "timm", K, batch={"logits": np.zeros((2, K + 1)), "labels": np.zeros(2, int)})
+    assert caught.value.reason == "other_classes"
+    with pytest.raises(InputError, match="the batch is none for"):
+        compare("torch", "timm", K, batch={"logits": np.zeros((2, K)), "labels": np.full(2, K)})
+
+
+# --- the command line ---------------------------------------------------------------------------------------------
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(app, arguments, env={"COLUMNS": "160"})
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.exit_code, done.stdout
+
+
+def test_list() -> None:
+    code, text = run("list")
+    assert code == 0
+    for name in (*DIALECTS, *INEXPRESSIBLE):
+        assert f" {name} " in text
+    found = json.loads(run("list", "--json")[1])
+    assert [row["name"] for row in found["dialects"]] == list(DIALECTS)
+    assert found["dialects"][0]["spec"]["denominator"] == "class_weights"
+    assert found["dialects"][0]["source"]["repository"] == "pytorch/pytorch"
+    assert [row["name"] for row in found["inexpressible"]] == list(INEXPRESSIBLE)
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_explain(name: str) -> None:
+    code, text = run("explain", name, "--classes", "9")
+    assert code == 0
+    assert DIALECTS[name].library in text
+    assert "█" in text
+    found = json.loads(run("explain", name, "--json")[1])
+    assert Spec.from_json(json.dumps(found["spec"])) == DIALECTS[name].smoothed(0.1)
+
+
+def test_compare_exits_1_where_they_differ() -> None:
+    assert run("compare", "torch", "torch")[0] == 0
+    code, text = run("compare", "huggingface", "fairseq", "--classes", "32000")
+    assert code == 1
+    assert "huggingface(epsilon=0.100003125" in text
+    code, text = run("compare", "huggingface", "fairseq", "--classes", "32000", "--json")
+    found = json.loads(text)
+    assert code == 1
+    assert found["same"] is False
+    assert found["parameters"]["ignore_index"] == 1
+    assert [difference["choice"] for difference in found["remaining"]] == ["reduction"]
+
+
+def test_compare_takes_files(tmp_path: Path) -> None:
+    (tmp_path / "loss.json").write_text(Spec(0.1, empty="nan", ignore_index=-100).to_json(), encoding="utf-8")
+    np.savez(tmp_path / "batch.npz", logits=np.zeros((2, 4)), labels=np.ones(2, int))
+    batch = ("--classes", "4", "--batch", str(tmp_path / "batch.npz"))
+    assert run("compare", str(tmp_path / "loss.json"), "huggingface", *batch)[0] == 0
+
+
+@pytest.mark.parametrize("command", [("explain", "t5x", "--classes", "32000"), ("compare", "opennmt", "article")])
+def test_pictures(tmp_path: Path, command: tuple[str, ...]) -> None:
+    path = tmp_path / "picture.png"
+    run(*command, "--plot", str(path))
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("arguments", [("explain", "torhc"), ("compare", "torch", "fastai")])
+def test_a_bad_name_is_one_sentence(arguments: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "multismooth.cli", *arguments], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_bar_is_as_long_as_its_probability() -> None:
+    for probability in (0.0, 0.3, 0.5, 1.0):
+        assert abs(len(render.bar(probability)) - probability * render.WIDTH) <= 1
+    assert render.bar(2.0) == render.bar(1.0)
+
+
+def test_smoothing_spreads_over_the_other_classes() -> None:
+    for name, row in DIALECTS.items():
+        assert (target(row.smoothed(0.1), K).off > 0) == smooths(row.smoothed(0.1)), name
