@@ -286,7 +286,9 @@ _TINY = (0.0, 1.0, 2.0**-140, -(2.0**-127))
 @st.composite
 def _logits(draw: Draw, shape: tuple[int, ...], kind: str, finite: bool) -> Array:
     """Dyadic numbers, one kind of them in an array or several."""
-    palette = draw(st.sampled_from((_SMALL, _FINE, _GAPS, _SMALL + 9 * _GAPS, _LARGE, _SMALL + 9 * _LARGE, _TINY)))
+    palettes = (_SMALL, _FINE, _GAPS, _SMALL + 9 * _GAPS, _LARGE, _SMALL + 9 * _LARGE)
+    # Subnormal in float32. In float64 they would make losses of 1e-90, which no difference shows beside one of 1.
+    palette = draw(st.sampled_from(palettes if kind == "float64" else (*palettes, _TINY)))
     logits = draw(_filled(shape, palette)) + draw(_rarely(9984.0, 0.0))
     if not finite and draw(_rarely(True, False)):
         logits[draw(_filled(shape, (False, False, False, True)))] = -np.inf
