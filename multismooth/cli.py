@@ -24,7 +24,7 @@ from multismooth.porting.explain import CLASSES
 app = typer.Typer(help="What losses compute, and what differs between them.", no_args_is_help=True)
 console = Console()
 
-Name = Annotated[str, typer.Argument(help="the name of a dialect, or a .json file that holds a spec")]
+Name = Annotated[str, typer.Argument(help="the name of a dialect, or a .json file that Spec.save wrote")]
 Classes = Annotated[int, typer.Option("--classes", help="K, the width of the logits", min=2)]
 Smoothing = Annotated[float, typer.Option("--label-smoothing", help="ε, for the losses that have one")]
 Json = Annotated[bool, typer.Option("--json", help="for machines")]

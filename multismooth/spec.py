@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import tempfile
 from collections import Counter
 from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
@@ -30,6 +32,11 @@ EMPTY = ("zero", "nan")
 
 _LABELS = range(-(2**63), 2**64)
 """what some integer dtype holds"""
+
+VERSION = 1
+"""of the file that ``Spec.save`` writes"""
+LARGEST = 2**20
+"""Bytes of a file that ``Spec.load`` reads: room for 100,000 excluded classes."""
 
 _CHOICES = {
     "spread": SPREADS,
@@ -158,24 +165,50 @@ class Spec:
         Raises:
             InputError: not JSON, not an object, an unknown or repeated key, or a bad value.
         """
-        saved = _parsed(text)
-        if not isinstance(saved, dict):
-            raise InputError(
-                "spec_not_object",
-                "Spec.from_json",
-                f"a spec is a JSON object, and this is a {type(saved).__name__}",
-                "Pass what to_json wrote",
-            )
-        names = [f.name for f in fields(cls)]
-        for key in saved:
-            if key not in names:
-                raise InputError(
-                    "unknown_spec_field",
-                    "Spec.from_json",
-                    f"there is no field {brief(key)}",
-                    f"The fields are {', '.join(names)}",
-                )
-        return cls(**saved)
+        return cls(**_fields(_parsed(text, "Spec.from_json"), "Spec.from_json"))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the spec to a file, beside a checkpoint: JSON, with the version of its format.
+
+        The file is there as a whole or not at all.
+
+        >>> import tempfile, pathlib
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "loss.json")
+        >>> Spec(0.1, "others").save(path)
+        >>> Spec.load(path)
+        Spec(label_smoothing=0.1, spread='others')
+        """
+        text = json.dumps({"version": VERSION, "spec": asdict(self)}, indent=1) + "\n"
+        handle, unfinished = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)), suffix=".json")
+        try:
+            with open(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(unfinished, path)
+        except BaseException:
+            os.unlink(unfinished)
+            raise
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Spec:
+        """The spec that ``save`` wrote. Safe on a file of whatever origin: nothing of it is run.
+
+        Raises:
+            OSError: the file cannot be read.
+            InputError: it is of more than 1 MiB, no JSON in UTF-8, of another version, or holds no spec.
+        """
+        call = "Spec.load"
+        with open(path, "rb") as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise InputError("spec_too_large", call, f"the file has more than {LARGEST} bytes", "Pass what save wrote")
+        saved = _parsed(content, call)
+        if not isinstance(saved, dict) or saved.keys() != {"version", "spec"}:
+            fact = "a saved spec is an object of version and spec, and this is another"
+            raise InputError("not_a_saved_spec", call, fact, "Pass what save wrote")
+        if saved["version"] != VERSION or type(saved["version"]) is not int:
+            fact = f"the file is of version {brief(saved['version'])}, and this library reads version {VERSION}"
+            raise InputError("unknown_version", call, fact, "Take the multismooth that wrote it")
+        return cls(**_fields(saved["spec"], call))
 
 
 def as_spec(spec: Spec | float, call: str) -> Spec:
@@ -256,30 +289,42 @@ def _index(ignore_index: Any) -> int | None:
     return index
 
 
-def _parsed(text: str) -> Any:
+_WRITER = {"Spec.from_json": "to_json", "Spec.load": "save"}
+
+
+def _fields(saved: Any, call: str) -> dict[str, Any]:
+    """The arguments of ``Spec`` that an object of JSON holds."""
+    if not isinstance(saved, dict):
+        raise InputError(
+            "spec_not_object",
+            call,
+            f"a spec is a JSON object, and this is a {type(saved).__name__}",
+            f"Pass what {_WRITER[call]} wrote",
+        )
+    names = [f.name for f in fields(Spec)]
+    for key in saved:
+        if key not in names:
+            remedy = f"The fields are {', '.join(names)}"
+            raise InputError("unknown_spec_field", call, f"there is no field {brief(key)}", remedy)
+    return saved
+
+
+def _parsed(text: str | bytes, call: str) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        for key, times in Counter(key for key, _ in pairs).items():
+            if times > 1:
+                fact = f"the field {brief(key)} stands there twice"
+                raise InputError("repeated_spec_field", call, fact, "Leave one of them out")
+        return dict(pairs)
+
     try:
-        return json.loads(text, object_pairs_hook=_unique)
-    except RecursionError as error:
-        raise _not_json("it is nested too deeply") from error
+        return json.loads(text.decode() if isinstance(text, bytes) else text, object_pairs_hook=unique)
+    except RecursionError:
+        fault = "it is nested too deeply"
     except (TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise _not_json(str(error)) from error
+        fault = str(error)
     except InputError:
         raise
-    except ValueError as error:  # Python reads no integer of more than 4300 digits
-        raise _not_json("it holds an integer of thousands of digits") from error
-
-
-def _not_json(fault: str) -> InputError:
-    return InputError("spec_not_json", "Spec.from_json", f"this is not JSON: {fault}", "Pass what to_json wrote")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    for key, times in Counter(key for key, _ in pairs).items():
-        if times > 1:
-            raise InputError(
-                "repeated_spec_field",
-                "Spec.from_json",
-                f"the field {brief(key)} stands there twice",
-                "Leave one of them out",
-            )
-    return dict(pairs)
+    except ValueError:  # Python reads no integer of more than 4300 digits
+        fault = "it holds an integer of thousands of digits"
+    raise InputError("spec_not_json", call, f"this is not JSON: {fault}", f"Pass what {_WRITER[call]} wrote")

@@ -33,6 +33,9 @@ ELSEWHERE = {
     "other_classes": "test_porting.py",
     "unknown_dialect": "test_porting.py",
     "unreadable_file": "test_porting.py",
+    "not_a_saved_spec": "test_spec.py",  # of files
+    "spec_too_large": "test_spec.py",
+    "unknown_version": "test_spec.py",
     "unknown_average": "test_dialects.py",  # and four more words of libraries
     "unknown_cost_type": "test_dialects.py",
     "unknown_loss_normalizing_factor": "test_dialects.py",

@@ -37,7 +37,7 @@ def test_a_name_is_its_dialect(name: str) -> None:
 
 def test_a_file_is_its_spec(tmp_path: Path) -> None:
     path = tmp_path / "loss.json"
-    path.write_text(Spec(0.2, "leaky").to_json(), encoding="utf-8")
+    Spec(0.2, "leaky").save(path)
     assert loss(path).spec == loss(str(path)).spec == loss(Spec(0.2, "leaky")).spec == Spec(0.2, "leaky")
 
 
@@ -320,7 +320,7 @@ def test_compare_exits_1_where_they_differ() -> None:
 
 
 def test_compare_takes_files(tmp_path: Path) -> None:
-    (tmp_path / "loss.json").write_text(Spec(0.1, empty="nan", ignore_index=-100).to_json(), encoding="utf-8")
+    Spec(0.1, empty="nan", ignore_index=-100).save(tmp_path / "loss.json")
     np.savez(tmp_path / "batch.npz", logits=np.zeros((2, 4)), labels=np.ones(2, int))
     batch = ("--classes", "4", "--batch", str(tmp_path / "batch.npz"))
     assert run("compare", str(tmp_path / "loss.json"), "huggingface", *batch)[0] == 0

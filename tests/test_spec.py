@@ -6,6 +6,7 @@ import math
 import pickle
 from dataclasses import FrozenInstanceError, fields, replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multismooth import InputError, Spec
-from multismooth.spec import CLASS_WEIGHT_RULES, DENOMINATORS, EMPTY, OUT_OF_RANGE, REDUCTIONS, SPREADS, as_spec
+from multismooth.spec import (
+    CLASS_WEIGHT_RULES,
+    DENOMINATORS,
+    EMPTY,
+    LARGEST,
+    OUT_OF_RANGE,
+    REDUCTIONS,
+    SPREADS,
+    as_spec,
+)
 
 NAN, INF = math.nan, math.inf
 HUGE = 10**400
@@ -294,3 +304,85 @@ def test_an_error_survives_pickling() -> None:
     assert str(again) == str(caught.value)
     assert again.reason == caught.value.reason
     assert isinstance(again, ValueError)
+
+
+# --- files --------------------------------------------------------------------------------------------------------
+
+
+@given(spec=specs())
+def test_a_saved_spec_is_loaded(spec: Spec, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("spec") / "loss.json"
+    spec.save(path)
+    assert Spec.load(path) == Spec.load(str(path)) == spec
+
+
+def test_a_file_names_its_version_and_every_field(tmp_path: Path) -> None:
+    Spec(0.1).save(tmp_path / "loss.json")
+    saved = json.loads((tmp_path / "loss.json").read_text(encoding="utf-8"))
+    assert saved["version"] == 1
+    assert saved["spec"].keys() == {field.name for field in fields(Spec)}
+
+
+def test_a_spec_takes_the_place_of_another_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "loss.json"
+    Spec(0.1).save(path)
+    Spec(0.2).save(path)
+    assert Spec.load(path) == Spec(0.2)
+
+    def fails(*_: Any) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("os.replace", fails)
+    with pytest.raises(OSError, match="no space"):
+        Spec(0.3).save(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["loss.json"]
+    assert Spec.load(path) == Spec(0.2)
+
+
+@pytest.mark.parametrize(
+    ("reason", "content"),
+    [
+        ("spec_not_json", b""),
+        ("spec_not_json", b"\xff\xfe{}"),
+        ("spec_not_json", '{"version": 1, "spec": {}}'.encode("utf-16")),
+        ("spec_not_json", b'{"version": 1, "spec": {}'),
+        ("spec_not_json", b"[" * 100_000),
+        ("spec_not_json", b'{"version": 1, "spec": {"ignore_index": ' + b"1" * 5000 + b"}}"),
+        ("spec_too_large", b'{"version": 1, "spec": {}}' + b" " * LARGEST),
+        ("not_a_saved_spec", b"[]"),
+        ("not_a_saved_spec", b"null"),
+        ("not_a_saved_spec", b"{}"),
+        ("not_a_saved_spec", Spec(0.1).to_json().encode()),
+        ("not_a_saved_spec", b'{"version": 1}'),
+        ("not_a_saved_spec", b'{"version": 1, "spec": {}, "more": 1}'),
+        ("unknown_version", b'{"version": 2, "spec": {}}'),
+        ("unknown_version", b'{"version": "1", "spec": {}}'),
+        ("unknown_version", b'{"version": true, "spec": {}}'),
+        ("unknown_version", b'{"version": 1.0, "spec": {}}'),
+        ("spec_not_object", b'{"version": 1, "spec": []}'),
+        ("unknown_spec_field", b'{"version": 1, "spec": {"__class__": "os.system"}}'),
+        ("repeated_spec_field", b'{"version": 1, "spec": {"kl": true, "kl": false}}'),
+        ("repeated_spec_field", b'{"version": 1, "version": 1, "spec": {}}'),
+        ("label_smoothing_out_of_range", b'{"version": 1, "spec": {"label_smoothing": NaN}}'),
+        ("z_loss_out_of_range", b'{"version": 1, "spec": {"z_loss": Infinity}}'),
+        ("exclude_not_classes", b'{"version": 1, "spec": {"exclude": {"0": 1}}}'),
+    ],
+    ids=lambda value: str(value)[:50],
+)
+def test_a_file_that_holds_no_spec_is_refused(reason: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "loss.json").write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        Spec.load(tmp_path / "loss.json")
+    assert caught.value.reason == reason
+    assert len(str(caught.value)) < 400
+
+
+def test_a_file_of_the_largest_size_is_read(tmp_path: Path) -> None:
+    content = b'{"version": 1, "spec": {}}'
+    (tmp_path / "loss.json").write_bytes(content + b" " * (LARGEST - len(content)))
+    assert Spec.load(tmp_path / "loss.json") == Spec()
+
+
+def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Spec.load(tmp_path / "loss.json")

@@ -34,7 +34,7 @@ def loss(given: str | Path | Spec | Loss, label_smoothing: float = 0.1) -> Loss:
     """The loss that a name, a file of JSON or a spec stands for.
 
     A dialect takes ``label_smoothing``, where it has any, and its library's other defaults. What ends in ``.json`` is
-    a file that ``Spec.to_json`` or ``Spec.save`` wrote.
+    a file that ``Spec.save`` wrote.
 
     Raises:
         InputError: no such dialect, one that no spec computes, no such file, or a file that holds no spec.
@@ -61,8 +61,7 @@ def loss(given: str | Path | Spec | Loss, label_smoothing: float = 0.1) -> Loss:
 
 def _read(path: Path) -> Spec:
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return Spec.load(path)
+    except OSError as error:
         fact = f"{path} cannot be read: {error}"
-        raise InputError("unreadable_file", "multismooth", fact, "Pass what to_json wrote") from error
-    return Spec.from_json(text)
+        raise InputError("unreadable_file", "multismooth", fact, "Pass a file that Spec.save wrote") from error

@@ -30,7 +30,7 @@ def target(spec: Spec, classes: int) -> Target:
     """The target of ``spec`` at K = ``classes``.
 
     >>> target(Spec(0.25, "others"), 6)
-    Target(on=0.75, off=0.05, receivers=5, mass=1.0, entropy=0.964731...)
+    Target(on=0.75, off=0.05, receivers=5, mass=1.0, entropy=0.96469...)
     """
     check_classes(classes)
     receivers = max(classes - 1 - sum(k < classes for k in spec.exclude), 0)
