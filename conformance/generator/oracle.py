@@ -203,9 +203,14 @@ def weighted_target(problem: Problem, position: Position) -> list[Number]:
     assert y is not None
     if rule == "per_label":
         return each(lambda q_k: w[y] * q_k, q)
-    hit = 1 - mp.mpf(problem.spec["label_smoothing"]) if any(receivers(problem, position)) else ONE
+    hit = kept(problem, position)
     hit_only = [hit if k == y else ZERO for k in range(len(q))]
     return [q_k - h + w[y] * h for q_k, h in zip(q, hit_only, strict=True)]
+
+
+def kept(problem: Problem, position: Position) -> Number:
+    """1 − ε, or all of it where no class can receive ε."""
+    return 1 - mp.mpf(problem.spec["label_smoothing"]) if any(receivers(problem, position)) else ONE
 
 
 def expected_class_weight(problem: Problem, position: Position) -> Number:

@@ -163,9 +163,8 @@ class Yardsticks:
 
     def soft_labels(self) -> list[list[Number]]:
         """One list of K for each position."""
-        keep = 1 - mp.mpf(self.problem.spec["label_smoothing"])
         return [
-            [self.effective[i] * keep * g for g in self._slopes(i)]
+            [self.effective[i] * oracle.kept(self.problem, position) * g for g in self._slopes(i)]
             if self.effective[i]
             else [ZERO for _ in position.logits]
             for i, position in enumerate(self.problem.positions)
@@ -192,7 +191,7 @@ class Yardsticks:
             return ZERO
         if rule == "per_label":
             return oracle.dot(q, at.surprises)
-        return (1 - mp.mpf(self.problem.spec["label_smoothing"])) * at.surprises[k]
+        return oracle.kept(self.problem, position) * at.surprises[k]
 
     def _counted_class(self, k: int) -> Number:
         """∂D/∂w_k."""

@@ -292,6 +292,7 @@ def _first_steps(inputs: Inputs) -> Pieces:
 def assembled(at: Pieces, cotangent: Array, losses: Array, slopes: Array) -> Outputs:
     """The outputs from each position's loss and slope."""
     losses, slopes = np.where(at.bad, np.nan, losses), np.where(at.bad[..., None], np.nan, slopes)
+    slopes = np.where(at.exists, slopes, 0.0)
     keep = at.mask if at.weight is None else at.mask & (at.weight != 0)
     counted = np.where(at.mask & ~at.bad, at.counted, 0.0)
     nothing = np.zeros_like(losses)

@@ -97,7 +97,12 @@ def _allowed(vector: Vector, output: str, name: str, dtype: str) -> Array:
 def _apart(values: Array) -> Array:
     """The largest difference between any two rows. Many are the same to the bit, and are compared once."""
     distinct, back = np.unique(values, axis=0, return_inverse=True)
-    table = np.array([np.abs(distinct - row).max(axis=1, initial=0.0) for row in distinct])
+
+    def differences(row: Array) -> Array:
+        with np.errstate(invalid="ignore"):  # where both have rounded to infinity they are the same
+            return np.where(distinct == row, 0.0, np.abs(distinct - row))
+
+    table = np.array([differences(row).max(axis=1, initial=0.0) for row in distinct])
     back = back.reshape(-1)
     return table.reshape(len(distinct), len(distinct))[np.ix_(back, back)]
 
