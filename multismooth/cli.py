@@ -21,7 +21,9 @@ from multismooth.porting import render
 from multismooth.porting.batches import read
 from multismooth.porting.explain import CLASSES
 
-app = typer.Typer(help="What losses compute, and what differs between them.", no_args_is_help=True)
+app = typer.Typer(
+    help="What losses compute, and what differs between them.", no_args_is_help=True, add_completion=False
+)
 console = Console()
 
 Name = Annotated[str, typer.Argument(help="the name of a dialect, or a .json file that Spec.save wrote")]

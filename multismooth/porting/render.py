@@ -19,7 +19,7 @@ from multismooth.porting.losses import Loss
 from multismooth.porting.target import Target
 from multismooth.spec import Spec
 
-WIDTH = 40
+WIDTH = 32
 """Characters of a bar that stands for a probability of 1."""
 EIGHTHS = " ▏▎▍▌▋▊▉"
 
