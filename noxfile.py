@@ -78,7 +78,7 @@ def vectors(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """What needs no framework."""
     install(session, "vectors", "port_data", "cli")
-    session.run("pytest", "tests", *session.posargs)
+    session.run("pytest", "tests", "--numprocesses=2", *session.posargs)
     modules = sorted(str(path) for path in Path("multismooth").glob("[a-z]*.py"))
     session.run(
         "pytest",

@@ -1,10 +1,12 @@
-"""``multismooth``: list, explain and compare losses on the command line."""
+"""``multismooth``: list, explain, compare and identify losses on the command line."""
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 try:
     import typer
@@ -17,6 +19,7 @@ except ModuleNotFoundError as error:
 from multismooth.errors import InputError
 from multismooth.porting import compare as compare_losses
 from multismooth.porting import explain as explain_loss
+from multismooth.porting import identify as identify_loss
 from multismooth.porting import render
 from multismooth.porting.batches import read
 from multismooth.porting.explain import CLASSES
@@ -75,6 +78,37 @@ def compare(
     _say(found, render.comparison, json)
     if not found.same:
         raise typer.Exit(1)
+
+
+@app.command()
+def identify(
+    where: Annotated[str, typer.Argument(metavar="MODULE:CALLABLE", help="the loss, as Python finds it here")],
+    framework: Annotated[str, typer.Option("--framework", help="torch, jax, tensorflow, keras or numpy")],
+    save: Annotated[Path | None, typer.Option("--save", help="write the spec to this file, for Spec.load")] = None,
+    json: Json = False,
+) -> None:
+    """Which spec the loss of another code base computes, by its values and gradients. Exits 1 if none does."""
+    found = identify_loss(_callable(where), framework)
+    if json:
+        print(found.to_json())
+    else:
+        console.print(str(found), markup=False, highlight=False, soft_wrap=True)
+    if found.spec is None:
+        raise typer.Exit(1)
+    if save is not None:
+        found.spec.save(save)
+
+
+def _callable(where: str) -> Any:
+    """What MODULE:CALLABLE names."""
+    module, _, path = where.partition(":")
+    sys.path.insert(0, "")
+    try:
+        return attrgetter(path)(import_module(module))
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise InputError(
+            "no_such_callable", "identify", f"{where!r} names nothing: {error}", "Pass MODULE:CALLABLE"
+        ) from error
 
 
 def _say(found: object, rendered, json: bool) -> None:  # type: ignore[no-untyped-def]

@@ -22,7 +22,8 @@ ARROWS: dict[str, tuple[set[str], set[str]]] = {
     "checks": ({"errors", "spec", "lowering"}, {"numpy"}),
     "reduction": ({"errors", "spec", "lowering"}, set()),
     "dialects": ({"errors", "spec"}, set()),
-    "porting": ({*CORE, "numpy"}, {"numpy", "rich"}),
+    # identify imports the framework that it is asked for, and no other.
+    "porting": ({*CORE, "numpy"}, {"numpy", "rich", "torch", "jax", "tensorflow", "keras"}),
     "plots": ({"porting"}, {"matplotlib"}),
     "cli": ({"errors", "porting", "plots"}, {"typer", "rich"}),
     "__init__": (CORE, set()),
@@ -114,7 +115,7 @@ def test_rooms_do_not_import_each_other(room: str, other: str) -> None:
     assert other == room or not any(f"{name}.".startswith(f"multismooth.{other}.") for name in names)
 
 
-@pytest.mark.parametrize("module", ["multismooth", "multismooth.numpy"])
+@pytest.mark.parametrize("module", ["multismooth", "multismooth.numpy", "multismooth.porting", "multismooth.cli"])
 def test_importing_loads_no_framework(module: str) -> None:
     loaded = run(f"import {module}, sys; print([name for name in {FRAMEWORKS!r} if name in sys.modules])")
     assert loaded == "[]"

@@ -17,7 +17,7 @@ from multismooth.cli import app
 from multismooth.dialects import DIALECTS, INEXPRESSIBLE
 from multismooth.lowering import smooths
 from multismooth.numpy import smoothed_cross_entropy, smoothed_cross_entropy_vjp
-from multismooth.porting import compare, explain, loss, render, target
+from multismooth.porting import Identification, compare, explain, identify, loss, render, target
 from multismooth.porting.batches import batches, read
 from multismooth.porting.explain import CLASS_WEIGHTS, DENOMINATORS, SPREAD
 from multismooth.spec import CLASS_WEIGHT_RULES, SPREADS
@@ -341,6 +341,64 @@ def test_a_bad_name_is_one_sentence(arguments: tuple[str, ...]) -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
+
+
+LOSS = """
+from multismooth import Spec
+from multismooth.numpy import smoothed_cross_entropy, smoothed_cross_entropy_vjp
+
+def loss(logits, labels, spec=Spec(0.1, "others", ignore_index=1, reduction="sum")):
+    value = smoothed_cross_entropy(logits, labels, spec)
+    return value, lambda g: smoothed_cross_entropy_vjp(g, logits, labels, spec)
+
+def broken(logits, labels):
+    value, pullback = loss(logits, labels)
+    return value, lambda g: 2 * pullback(g)
+"""
+
+
+def test_identify_is_a_port_in_two_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "left_behind.py").write_text(LOSS, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    code, text = run("identify", "left_behind:loss", "--framework", "numpy", "--save", "loss.json")
+    assert code == 0
+    assert Spec.load("loss.json") == dialects.fairseq(0.1)
+    assert run("compare", "loss.json", "fairseq")[0] == 0
+    found = Identification.from_json(run("identify", "left_behind:loss", "--framework", "numpy", "--json")[1])
+    assert found.spec == dialects.fairseq(0.1)
+    assert str(found).splitlines()[0] == text.splitlines()[0] == repr(dialects.fairseq(0.1))
+    assert run("identify", "left_behind:broken", "--framework", "numpy")[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("where", "framework", "reason"),
+    [
+        ("no_such_module:loss", "numpy", "no_such_callable"),
+        ("json:nothing", "numpy", "no_such_callable"),
+        ("json", "numpy", "no_such_callable"),
+        ("json:__name__", "numpy", "not_callable"),
+        ("json:dumps", "caffe", "unknown_framework"),
+        ("json:dumps", "jax", "framework_missing"),
+    ],
+)
+def test_what_cannot_be_identified(where: str, framework: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jax", None)
+    with pytest.raises(InputError) as caught:
+        run("identify", where, "--framework", framework)
+    assert caught.value.reason == reason
+
+
+def test_an_argument_that_no_loss_has() -> None:
+    with pytest.raises(InputError) as caught:
+        identify(lambda logits, labels: logits.sum(), "numpy", arguments={"mask": "mask"})
+    assert caught.value.reason == "unknown_argument"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"spec": null, "nearest": 1}'])
+def test_what_is_no_identification(text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Identification.from_json(text)
+    assert caught.value.reason in ("not_an_identification", "spec_not_object")
 
 
 def test_a_bar_is_as_long_as_its_probability() -> None:
