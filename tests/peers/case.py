@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,13 +87,15 @@ class Case(NamedTuple):
     """what is compared, in a few words"""
     theirs: Callable[[Any, Batch], Any]
     """the package's loss, from its own kind of logits [B, T, K] and the batch"""
-    parameters: dict[str, Any] = {}
+    parameters: Mapping[str, Any] = MappingProxyType({})
     """of the dialect"""
-    arguments: dict[str, str] = {}
-    """which array of the batch goes to which argument of the multismooth loss"""
+    arguments: Mapping[str, str | float] = MappingProxyType({})
+    """which array of the batch goes to which argument of the multismooth loss, or a number itself"""
     batch: Batch = BATCH
     spec: Spec | None = None
     """what the dialect must say, where that is to be seen beside the package"""
+    added: float = 0.0
+    """what the package adds to the mean's denominator: a note of the dialect, and no field of its spec"""
 
 
 class Fact(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from multismooth.dialects import DIALECTS
-from multismooth.numpy import smoothed_cross_entropy, smoothed_cross_entropy_vjp
+from multismooth.numpy import smoothed_cross_entropy, smoothed_cross_entropy_totals, smoothed_cross_entropy_vjp
 from multismooth.spec import Spec
 from tests.peers.case import Case, Peer, cotangent
 
@@ -32,8 +32,13 @@ def spec_of(case: Case) -> Spec:
 def compared(peer: Peer, case: Case) -> dict[str, Any]:
     """Loss and gradient of both; a NaN must meet a NaN, and has no gradient to compare."""
     spec, batch = spec_of(case), case.batch
-    arguments = {argument: getattr(batch, array) for argument, array in case.arguments.items()}
+    arguments: dict[str, Any] = {
+        name: getattr(batch, value) if isinstance(value, str) else value for name, value in case.arguments.items()
+    }
     labels = arguments.pop("labels", batch.y if spec.ignore_index is None else batch.labels(spec.ignore_index))
+    if case.added:
+        total = smoothed_cross_entropy_totals(batch.x, labels, spec, **arguments)
+        arguments["normalizer"] = total.weight + case.added
     loss = smoothed_cross_entropy(batch.x, labels, spec, **arguments)
     gradient = smoothed_cross_entropy_vjp(cotangent(np.shape(loss)), batch.x, labels, spec, **arguments)
     with warnings.catch_warnings():
@@ -43,7 +48,7 @@ def compared(peer: Peer, case: Case) -> dict[str, Any]:
     result = {
         "dialect": case.dialect,
         "case": case.name,
-        "parameters": case.parameters,
+        "parameters": dict(case.parameters),
         "spec": asdict(spec),
         "loss": difference(their_loss, loss),
         "gradient": None if np.isnan(loss).any() else difference(their_gradient, gradient),
