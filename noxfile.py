@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -179,8 +180,14 @@ def dialects(session: nox.Session, environment: str) -> None:
     session.install(*held["install"], "-e", ".")
     if "bare" in held:
         session.install("--no-deps", "--no-build-isolation", *held["bare"], env=held.get("building"))
+    sources = Path(session.create_tmp(), "sources").resolve()
+    for archive in held.get("unpacked", []):
+        session.run("python", "-m", "pip", "download", "--quiet", "--no-deps", f"--dest={sources}", *archive.split())
+    for archive in sources.glob("*.*"):
+        folder = sources if archive.name.endswith(".tar.gz") else sources / "-".join(archive.name.split("-")[:2])
+        shutil.unpack_archive(archive, folder, "gztar" if archive.name.endswith(".tar.gz") else "zip")
     for peer in held["peers"]:
-        session.run("python", "-m", "tests.peers", peer, env=QUIET)
+        session.run("python", "-m", "tests.peers", peer, env=QUIET | {"PEER_SOURCES": str(sources)})
 
 
 @nox.session(default=False)

@@ -11,15 +11,18 @@ from tests.peers.case import BATCH, NOTHING, Batch, Case, Fact, Peer, with_gap
 from tests.peers.partly import absent, without_init
 
 without_init("allennlp", "allennlp", "allennlp.nn", "allennlp.common")
-absent("allennlp.common.checks", ConfigurationError=Exception)
-absent("allennlp.common.util", int_to_device=None, is_distributed=None, is_global_primary=None)
+absent("allennlp.common.checks", "allennlp.common.util")
 from allennlp.nn.util import sequence_cross_entropy_with_logits  # noqa: E402
 
 AVERAGES = {"batch": "nonempty_sequences", "token": "weights"}
 
 
 def sequence(
-    epsilon: float | None, average: str | None, weights: str = "kept", weighted: bool = False, gamma: float | None = None
+    epsilon: float | None,
+    average: str | None,
+    weights: str = "kept",
+    weighted: bool = False,
+    gamma: float | None = None,
 ) -> Any:
     def loss(x: torch.Tensor, b: Batch) -> torch.Tensor:
         return sequence_cross_entropy_with_logits(

@@ -50,3 +50,43 @@ def tensorflow_in(dtype: str) -> Callable[[Loss, Batch], tuple[Any, Any]]:
         return value.numpy(), tf.convert_to_tensor(tape.gradient(scalar, x)).numpy()
 
     return differentiate
+
+
+def mlx_in_float32() -> Callable[[Loss, Batch], tuple[Any, Any]]:
+    import mlx.core as mx
+
+    def differentiate(loss: Loss, batch: Batch) -> tuple[Any, Any]:
+        def scalar(x: Any) -> Any:
+            value = loss(x, batch)
+            return (value * mx.array(cotangent(value.shape).astype("float32"))).sum(), value
+
+        x = mx.array(batch.x.astype("float32"))
+        value = loss(x, batch)
+        return np.array(value), np.array(mx.grad(lambda x: scalar(x)[0])(x))
+
+    return differentiate
+
+
+def tinygrad_in(dtype: str) -> Callable[[Loss, Batch], tuple[Any, Any]]:
+    from tinygrad import Tensor, dtypes
+
+    def differentiate(loss: Loss, batch: Batch) -> tuple[Any, Any]:
+        x = Tensor(batch.x.astype(dtype), dtype=getattr(dtypes, dtype))
+        value = loss(x, batch)
+        (gradient,) = value.gradient(x, gradient=Tensor(cotangent(value.shape).astype(dtype), dtype=value.dtype))
+        return value.numpy(), gradient.numpy()
+
+    return differentiate
+
+
+def paddle_in(dtype: str) -> Callable[[Loss, Batch], tuple[Any, Any]]:
+    import paddle
+
+    def differentiate(loss: Loss, batch: Batch) -> tuple[Any, Any]:
+        x = paddle.to_tensor(batch.x.astype(dtype), stop_gradient=False)
+        value = loss(x, batch)
+        weights = paddle.to_tensor(cotangent(tuple(value.shape)).astype(str(value.dtype).removeprefix("paddle.")))
+        (gradient,) = paddle.grad([value], [x], grad_outputs=[weights])
+        return value.numpy(), gradient.numpy()
+
+    return differentiate

@@ -93,7 +93,7 @@ class Case(NamedTuple):
     """which array of the batch goes to which argument of the multismooth loss, or a number itself"""
     batch: Batch = BATCH
     spec: Spec | None = None
-    """what the dialect must say, where that is to be seen beside the package"""
+    """what the package computes here, where ``DIALECTS`` has no spec for it"""
     added: float = 0.0
     """what the package adds to the mean's denominator: a note of the dialect, and no field of its spec"""
 

@@ -10,9 +10,7 @@ from tests.peers.case import BATCH, CLASSES, Batch, Case, Fact, Peer, with_gap
 from tests.peers.partly import absent, without_init
 
 without_init("classy-vision", "classy_vision")
-absent("fvcore")
-absent("fvcore.common")
-absent("fvcore.common.file_io", PathManager=None)
+absent("fvcore", "fvcore.common", "fvcore.common.file_io")
 from classy_vision.losses.label_smoothing_loss import LabelSmoothingCrossEntropyLoss  # noqa: E402
 
 

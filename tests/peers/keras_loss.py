@@ -8,10 +8,9 @@ import numpy as np
 import tensorflow as tf
 from keras.src.backend.common.masking import set_keras_mask  # nothing public gives an eager tensor a mask
 
+from multismooth import Spec
 from tests.peers.bridges import tensorflow_in
 from tests.peers.case import CLASSES, NOTHING, PAD, Batch, Case, Fact, Peer, with_gap
-
-REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none", None)
 
 
 def categorical(
@@ -42,31 +41,50 @@ def sparse(ignore_class: int | None, reduction: str | None = "sum_over_batch_siz
     return loss
 
 
+MEANS = {"sum_over_batch_size": "mean", "mean": "mean", "sum": "sum", "none": "none", None: "none"}
 CASES = []
-for epsilon, reduction, masked, weights in product((0.0, 0.1, 1.0), REDUCTIONS, (False, True), ("", "s", "weights")):
+for epsilon, reduction, weights in product((0.0, 0.1, 1.0), MEANS, ("", "s", "weights")):
+    options = {"label_smoothing": epsilon, "reduction": reduction}
+    name = f"ε = {epsilon:g}, {reduction}" + f", {weights}" * bool(weights)
+    given = {"sample_weight": weights} if weights else {}
+    CASES += [
+        Case("keras", name, categorical(epsilon, reduction, weights), options, given),
+        Case(
+            "keras_mask",
+            name,
+            categorical(epsilon, reduction, weights, masked=True),
+            options,
+            {"where": "mask"} | given,
+            spec=Spec(epsilon, reduction=MEANS[reduction]),
+        ),
+    ]
+for epsilon, masked, weights in product((0.0, 0.1, 1.0), (False, True), ("", "s", "weights")):
     CASES.append(
         Case(
-            "keras",
-            f"ε = {epsilon:g}, {reduction}" + ", mask" * masked + f", {weights}" * bool(weights),
-            categorical(epsilon, reduction, weights, masked),
-            {"label_smoothing": epsilon, "reduction": reduction},
+            "keras_weighted_mean",
+            f"ε = {epsilon:g}" + ", mask" * masked + f", {weights}" * bool(weights),
+            categorical(epsilon, "mean_with_sample_weight", weights, masked),
+            {"label_smoothing": epsilon},
             ({"where": "mask"} if masked else {}) | ({"sample_weight": weights} if weights else {}),
+            spec=Spec(epsilon, denominator="weights"),
         )
     )
-for reduction, ignored, weights in product(REDUCTIONS, (None, PAD, -1), ("", "s")):
+for reduction, ignored, weights in product(MEANS, (None, PAD, -1), ("", "s")):
     CASES.append(
         Case(
-            "keras",
-            f"sparse, ignore_class {ignored}, {reduction}" + f", {weights}" * bool(weights),
+            "keras_sparse",
+            f"ignore_class {ignored}, {reduction}" + f", {weights}" * bool(weights),
             sparse(ignored, reduction, weights),
             {"ignore_class": ignored, "reduction": reduction},
             {"sample_weight": weights} if weights else {},
+            spec=Spec(ignore_index=ignored, reduction=MEANS[reduction]),
         )
     )
+SMOOTHED = {"label_smoothing": 0.1}
 CASES += [
-    Case("keras", "a mask of nothing", categorical(masked=True), {"label_smoothing": 0.1}, {"where": "mask"}, NOTHING),
-    Case("keras", "sparse, all ignored", sparse(PAD), {"ignore_class": PAD}, batch=NOTHING),
-    Case("keras", "a gap of 200", categorical(), {"label_smoothing": 0.1}, batch=with_gap()),
+    Case("keras_mask", "a mask of nothing", categorical(masked=True), SMOOTHED, {"where": "mask"}, NOTHING, Spec(0.1)),
+    Case("keras_sparse", "all ignored", sparse(PAD), {"ignore_class": PAD}, {}, NOTHING, Spec(ignore_index=PAD)),
+    Case("keras", "a gap of 200", categorical(), SMOOTHED, batch=with_gap()),
 ]
 
 

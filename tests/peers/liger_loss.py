@@ -1,17 +1,16 @@
 """Liger-Kernel's, on the CPU through Triton's interpreter."""
 
-import os
 from itertools import product
 from typing import Any
 
-os.environ["TRITON_INTERPRET"] = "1"
-
 import torch
-from triton.runtime import interpreter
 
 from tests.peers.bridges import torch_in
 from tests.peers.case import BATCH, CLASSES, NOTHING, PAD, Batch, Case, Fact, Peer, with_gap
-from tests.peers.partly import without_init
+from tests.peers.partly import interpret_triton, without_init
+
+interpret_triton()
+from triton.runtime import interpreter  # noqa: E402
 
 
 class Scalar(float):
@@ -47,7 +46,9 @@ def liger(
 
 
 CASES = []
-for epsilon, reduction, weighted, z_loss in product((0.0, 0.1, 1.0), ("mean", "sum", "none"), (False, True), (0.0, 0.0078125)):
+for epsilon, reduction, weighted, z_loss in product(
+    (0.0, 0.1, 1.0), ("mean", "sum", "none"), (False, True), (0.0, 0.0078125)
+):
     if weighted and z_loss and reduction == "mean":
         continue  # the z-loss is divided by n then, and the rest by the class weights: a fact below
     options = {"label_smoothing": epsilon, "reduction": reduction, "lse_square_scale": z_loss}

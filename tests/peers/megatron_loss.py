@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from tests.peers.bridges import torch_in
-from tests.peers.case import BATCH, Batch, Case, Fact, Peer, with_gap
+from tests.peers.case import BATCH, Case, Fact, Peer, with_gap
 from tests.peers.partly import without_init
 
 without_init("megatron-core", "megatron", "megatron.core", "megatron.core.tensor_parallel")

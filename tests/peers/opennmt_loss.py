@@ -5,12 +5,11 @@ from typing import Any
 import torch
 
 from tests.peers.bridges import torch_in
-from tests.peers.case import BATCH, CLASSES, NOTHING, PAD, Batch, Case, Fact, Peer, with_gap
+from tests.peers.case import CLASSES, NOTHING, PAD, Batch, Case, Peer, with_gap
 from tests.peers.partly import absent, without_init
 
 without_init("OpenNMT-py", *(f"onmt{part}" for part in ("", ".utils", ".modules")))
-absent("onmt.modules.sparse_losses", SparsemaxLoss=None)
-absent("onmt.modules.sparse_activations", LogSparsemax=None)
+absent("onmt.modules.sparse_losses", "onmt.modules.sparse_activations")
 from onmt.utils.loss import LabelSmoothingLoss  # noqa: E402
 
 torch.set_default_dtype(torch.float64)  # its target is of this dtype

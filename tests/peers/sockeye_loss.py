@@ -7,8 +7,7 @@ from sockeye.loss import CrossEntropyLoss
 
 from multismooth import Spec
 from tests.peers.bridges import torch_in
-from tests.peers.case import NOTHING, PAD, Batch, Case, Fact, Peer, with_gap
-
+from tests.peers.case import NOTHING, PAD, Batch, Case, Peer, with_gap
 
 
 def form(epsilon: float, impl: str = "mxnet") -> Any:

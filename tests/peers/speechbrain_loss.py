@@ -11,8 +11,7 @@ from tests.peers.case import BATCH, NOTHING, PAD, Batch, Case, Fact, Peer, with_
 from tests.peers.partly import absent, without_init
 
 without_init("speechbrain", *(f"speechbrain{part}" for part in ("", ".dataio", ".decoders", ".utils", ".nnet")))
-absent("torchaudio")
-absent("speechbrain.dataio.audio_io")
+absent("torchaudio", "speechbrain.dataio.audio_io")
 from speechbrain.nnet.losses import kldiv_loss, nll_loss  # noqa: E402
 
 
@@ -50,9 +49,7 @@ for epsilon, (reduction, (reduced, denominator)), weighted in product((0.0, 0.1,
             nll(epsilon, reduction, weighted),
             {"label_smoothing": epsilon, "reduction": reduction},
             {"where": "mask"} | ({"class_weight": "w"} if weighted else {}),
-            spec=Spec(
-                epsilon, class_weight_rule="label_term", reduction=reduced, denominator=denominator, empty="nan"
-            ),
+            spec=Spec(epsilon, class_weight_rule="label_term", reduction=reduced, denominator=denominator, empty="nan"),
         )
     )
 for epsilon, (reduction, (reduced, denominator)) in product((0.1, 1.0), KLDIV.items()):
