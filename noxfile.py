@@ -183,9 +183,10 @@ def dialects(session: nox.Session, environment: str) -> None:
     sources = Path(session.create_tmp(), "sources").resolve()
     for archive in held.get("unpacked", []):
         session.run("python", "-m", "pip", "download", "--quiet", "--no-deps", f"--dest={sources}", *archive.split())
-    for archive in sources.glob("*.*"):
-        folder = sources if archive.name.endswith(".tar.gz") else sources / "-".join(archive.name.split("-")[:2])
-        shutil.unpack_archive(archive, folder, "gztar" if archive.name.endswith(".tar.gz") else "zip")
+    for archive in sources.glob("*.tar.gz"):
+        shutil.unpack_archive(archive, sources)
+    for archive in sources.glob("*.whl"):
+        shutil.unpack_archive(archive, sources / "-".join(archive.name.split("-")[:2]), "zip")
     for peer in held["peers"]:
         session.run("python", "-m", "tests.peers", peer, env=QUIET | {"PEER_SOURCES": str(sources)})
 

@@ -42,10 +42,11 @@ def sparse(ignore_class: int | None, reduction: str | None = "sum_over_batch_siz
 
 
 MEANS = {"sum_over_batch_size": "mean", "mean": "mean", "sum": "sum", "none": "none", None: "none"}
+WEIGHTS = {"": "", "s": ", sample weights", "weights": ", masked sample weights"}
 CASES = []
 for epsilon, reduction, weights in product((0.0, 0.1, 1.0), MEANS, ("", "s", "weights")):
     options = {"label_smoothing": epsilon, "reduction": reduction}
-    name = f"ε = {epsilon:g}, {reduction}" + f", {weights}" * bool(weights)
+    name = f"ε = {epsilon:g}, {reduction}" + WEIGHTS[weights]
     given = {"sample_weight": weights} if weights else {}
     CASES += [
         Case("keras", name, categorical(epsilon, reduction, weights), options, given),
@@ -62,7 +63,7 @@ for epsilon, masked, weights in product((0.0, 0.1, 1.0), (False, True), ("", "s"
     CASES.append(
         Case(
             "keras_weighted_mean",
-            f"ε = {epsilon:g}" + ", mask" * masked + f", {weights}" * bool(weights),
+            f"ε = {epsilon:g}" + ", mask" * masked + WEIGHTS[weights],
             categorical(epsilon, "mean_with_sample_weight", weights, masked),
             {"label_smoothing": epsilon},
             ({"where": "mask"} if masked else {}) | ({"sample_weight": weights} if weights else {}),
@@ -73,7 +74,7 @@ for reduction, ignored, weights in product(MEANS, (None, PAD, -1), ("", "s")):
     CASES.append(
         Case(
             "keras_sparse",
-            f"ignore_class {ignored}, {reduction}" + f", {weights}" * bool(weights),
+            f"ignore_class {ignored}, {reduction}" + WEIGHTS[weights],
             sparse(ignored, reduction, weights),
             {"ignore_class": ignored, "reduction": reduction},
             {"sample_weight": weights} if weights else {},

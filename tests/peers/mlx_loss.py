@@ -19,12 +19,13 @@ def entropy(epsilon: float = 0.1, reduction: str = "none", weights: str | None =
     return loss
 
 
+WEIGHTS = {None: "", "s": ", sample weights", "weights": ", masked sample weights"}
 CASES = []
 for epsilon, reduction, weights in product((0.0, 0.1, 0.9), ("none", "mean", "sum"), (None, "s", "weights")):
     CASES.append(
         Case(
             "mlx",
-            f"ε = {epsilon:g}, {reduction}" + (f", {weights}" if weights else ""),
+            f"ε = {epsilon:g}, {reduction}" + WEIGHTS[weights],
             entropy(epsilon, reduction, weights),
             {"label_smoothing": epsilon, "reduction": reduction},
             {"sample_weight": weights} if weights else {},

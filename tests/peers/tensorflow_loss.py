@@ -31,7 +31,7 @@ def loss_of(epsilon: float, reduction: str, weights: str | None) -> Any:
     return loss
 
 
-WEIGHTS = {"unweighted": None, "weights": "s", "a mask as weights": "kept", "masked weights": "weights"}
+WEIGHTS = {"unweighted": None, "sample weights": "s", "a mask as weights": "kept", "masked sample weights": "weights"}
 CASES = [
     Case(
         "tf_v1",
