@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tomllib
 from pathlib import Path
 
 import nox
@@ -22,6 +24,7 @@ ROOMS = {
     "jax": (["jax", "keras"], ["jax_room", "keras_on_jax", "optax_native"]),
     "tensorflow": (["tensorflow", "keras"], ["tensorflow_room", "keras_on_tensorflow"]),
 }
+PEERS = tomllib.loads(Path("tests/peers/environments.toml").read_text(encoding="utf-8"))
 ROOMS_OF_OUR_OWN = ("reference", "torch_room", "jax_room", "tensorflow_room")
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
 
@@ -168,6 +171,29 @@ def fuzz(session: nox.Session) -> None:
     install(session, "vectors", "torch", "jax", "tensorflow")
     adapters = [f"--adapter={ADAPTERS}.{name}:ADAPTER" for name in ROOMS_OF_OUR_OWN]
     session.run("python", "conformance/fuzz.py", *adapters, *session.posargs, env=QUIET)
+
+
+@nox.session(default=False)
+@nox.parametrize("environment", [*PEERS, "page"], ids=[*PEERS, "page"])
+def dialects(session: nox.Session, environment: str) -> None:
+    """The packages themselves against their dialects, each in its own process, and the page that tells of it."""
+    if environment == "page":
+        session.install("-e", ".")
+        session.run("python", "docs/dialects.py")
+        return
+    held = PEERS[environment]
+    session.install(*held["install"], "-e", ".")
+    if "bare" in held:
+        session.install("--no-deps", "--no-build-isolation", *held["bare"], env=held.get("building"))
+    sources = Path(session.create_tmp(), "sources").resolve()
+    for archive in held.get("unpacked", []):
+        session.run("python", "-m", "pip", "download", "--quiet", "--no-deps", f"--dest={sources}", *archive.split())
+    for archive in sources.glob("*.tar.gz"):
+        shutil.unpack_archive(archive, sources)
+    for archive in sources.glob("*.whl"):
+        shutil.unpack_archive(archive, sources / "-".join(archive.name.split("-")[:2]), "zip")
+    for peer in held["peers"]:
+        session.run("python", "-m", "tests.peers", peer, env=QUIET | {"PEER_SOURCES": str(sources)})
 
 
 @nox.session(default=False)
