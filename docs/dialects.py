@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 import tomllib
 from pathlib import Path
@@ -24,8 +23,8 @@ uneven length with N = {total} positions, of which n = {n} count, {nonzero} of t
 that no two denominators are the same. A difference is relative to the largest number of the loss or the gradient.
 Where all is in float64 it must be below 1e-12, and where the package computes a part in float32 below 1e-6.
 
-{packages} packages were executed, in {cases} comparisons. Of a package that is not to be had the table repeats what
-the dialect's docstring says: *executed*, its code was run from its repository when the dialect was written, or *from
+{packages} packages were executed, in {cases} comparisons. Of one that was not the table repeats what the dialect's
+docstring says: *executed*, its code was run from its repository when the dialect was written, or *from
 source*, it was read only.
 
 | dialect | package | standing | comparisons | computes in | worst loss | worst gradient |
@@ -64,10 +63,9 @@ def rows(found: list[dict[str, Any]]) -> list[str]:
             gradient = max(case["gradient"] for case in cases if case["gradient"] is not None)
             numbers = f"{len(cases)} | {result['precision']} | {loss:.1e} | {gradient:.1e}"
             lines.append(f"| `{name}` | {package(result)} | executed | {numbers} |")
-    for name in absent():
-        page = " ".join((DIALECTS[name].spec.__doc__ or "").split()) if name in DIALECTS else ""
-        standing = re.search(r"Standing: ([a-z ]+)", page)
-        lines.append(f"| `{name}` | not to be had | {standing[1] if standing else 'no dialect'} | | | | |")
+    for name in DIALECTS.keys() - {name for result in found for name in by_dialect(result)}:
+        why = "not to be had" if name in absent() else "not compared"
+        lines.append(f"| `{name}` | {why} | {'executed' if DIALECTS[name].executed else 'from source'} | | | | |")
     return sorted(lines, key=lambda line: line.split("`")[1])
 
 

@@ -45,11 +45,10 @@ ELSEWHERE = {
     "not_a_saved_spec": "test_spec.py",  # of files
     "spec_too_large": "test_spec.py",
     "unknown_version": "test_spec.py",
-    "unknown_average": "test_dialects.py",  # and four more words of libraries
+    "unknown_average": "test_dialects.py",  # and three more words of libraries
     "unknown_cost_type": "test_dialects.py",
     "unknown_loss_normalizing_factor": "test_dialects.py",
     "unknown_mode": "test_dialects.py",
-    "unknown_normalization_type": "test_dialects.py",
     "unknown_array": "test_totals.py",  # of Totals.mean, which takes no arrays
     "unknown_classes": "tensorflow_room/test_bad_calls.py",  # shapes that nobody knows are TensorFlow's alone
     "unknown_rank": "tensorflow_room/test_bad_calls.py",
@@ -64,7 +63,6 @@ FILLED: dict[str, Iterable[str]] = {
         "cost_type",
         "loss_normalizing_factor",
         "mode",
-        "normalization_type",
     ],
     "{field}_not_a_number": ["label_smoothing", "z_loss", "values"],
     "{name}_dtype": Batch._fields[2:],

@@ -195,7 +195,7 @@ def tf_v1(
     return Spec(label_smoothing, reduction=chosen, denominator=denominator)
 
 
-@dialect("MLX cross_entropy", "ml-explore/mlx", "python/mlx/nn/losses.py", "read in 2026", padding="none")
+@dialect("MLX cross_entropy", "ml-explore/mlx", "python/mlx/nn/losses.py", "0.32.4", executed=True, padding="none")
 def mlx(label_smoothing: float = 0.0, reduction: Reduction = "none") -> Spec:
     """``mlx.nn.losses.cross_entropy``.
 
@@ -208,7 +208,7 @@ def mlx(label_smoothing: float = 0.0, reduction: Reduction = "none") -> Spec:
     "tinygrad",
     "tinygrad/tinygrad",
     "tinygrad/mixin/__init__.py",
-    "04a80bc",
+    "0.14.0",
     executed=True,
     not_expressed="a label out of range keeps its smoothing and loses the rest",
     padding="none",
@@ -243,7 +243,7 @@ def burn(smoothing: float = 0.0, pad_tokens: int | None = None) -> Spec:
     "PaddlePaddle cross_entropy",
     "PaddlePaddle/Paddle",
     "python/paddle/nn/functional/loss.py",
-    "read in 2026",
+    "3.3.1",
     executed=True,
     not_expressed="ignore_index beside smoothing",
     padding="none",

@@ -12,7 +12,7 @@ from multismooth.spec import Spec
     "Liger",
     "linkedin/Liger-Kernel",
     "src/liger_kernel/transformers/cross_entropy.py",
-    "read in 2026",
+    "0.8.5",
     executed=True,
     not_expressed="the z-loss beside class weights, which is divided by n; softcap; the logits overwritten; the "
     'gradient of reduction "none"',
@@ -40,7 +40,7 @@ def liger(
     "flash-attention",
     "Dao-AILab/flash-attention",
     "flash_attn/losses/cross_entropy.py",
-    "read in 2026",
+    "2.8.3",
     executed=True,
     not_expressed="logit_scale; a label out of range has loss 0 and a gradient",
 )
@@ -61,7 +61,8 @@ def flash_attention(
     "Transformer Engine",
     "NVIDIA/TransformerEngine",
     "transformer_engine/pytorch/cross_entropy.py",
-    "02965d2",
+    "2.20.2",
+    executed=True,
     not_expressed="float64, as it computes in float32",
 )
 def transformer_engine(label_smoothing: float = 0.0, reduce_loss: bool = False, ignore_idx: int | None = -100) -> Spec:
@@ -92,7 +93,7 @@ def apex(smoothing: float = 0.0, padding_idx: int = 0) -> Spec:
     "Megatron-LM, one rank",
     "NVIDIA/Megatron-LM",
     "megatron/core/tensor_parallel/cross_entropy.py",
-    "read in 2026",
+    "megatron-core 0.16.1",
     executed=True,
     not_expressed="above one rank, where K and a mean are local; at gaps of 200 between logits, where it is inf",
     padding="none",
@@ -125,7 +126,7 @@ def cut_cross_entropy(ignore_index: int | None = -100, reduction: Reduction = "m
     "tokamax",
     "openxla/tokamax",
     "tokamax/_src/ops/linear_softmax_cross_entropy_loss",
-    "read in 2026",
+    "0.0.12",
     executed=True,
     not_expressed="logits that are never held",
     smoothing=None,
@@ -136,5 +137,4 @@ def tokamax(reduction: Literal["sum", "mean"] = "sum") -> Spec:
 
     q = e_y. A sum, or a mean over N; nothing is ignored.
     """
-    chosen, denominator = choose("tokamax", "reduction", reduction, {"sum": ("sum", "valid"), "mean": ("mean", "all")})
-    return Spec(reduction=chosen, denominator=denominator, empty="nan")
+    return Spec(reduction=choose("tokamax", "reduction", reduction, {"sum": "sum", "mean": "mean"}), denominator="all")

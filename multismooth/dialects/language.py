@@ -12,7 +12,7 @@ from multismooth.spec import Spec
     "Hugging Face LabelSmoother",
     "huggingface/transformers",
     "src/transformers/trainer_pt_utils.py",
-    "read in 2026",
+    "5.23.0",
     executed=True,
     not_expressed="other negative labels, which become class 0; labels shifted by one",
     smoothing="epsilon",
@@ -94,7 +94,7 @@ def opennmt(label_smoothing: float = 0.0, ignore_index: int = 1) -> Spec:
     "AllenNLP",
     "allenai/allennlp",
     "allennlp/nn/util.py",
-    "d47ec53",
+    "2.10.1",
     executed=True,
     not_expressed="average=None, a mean for each sequence; the focal factor gamma; 1e-13 added to each divisor",
     padding="weight",
@@ -128,15 +128,20 @@ def marian(label_smoothing: float = 0.0, cost_type: Literal["ce-sum", "ce-mean-w
     return Spec(label_smoothing, reduction=reduction, denominator=denominator)
 
 
-@dialect("Sockeye", "awslabs/sockeye", "sockeye/loss.py", "0395f00", not_expressed="float64")
-def sockeye(label_smoothing: float = 0.0, normalization_type: Literal["valid", "batch"] = "valid") -> Spec:
-    """``CrossEntropyLoss`` of Sockeye on MXNet. Label 0 is padding.
+@dialect(
+    "Sockeye",
+    "awslabs/sockeye",
+    "sockeye/loss.py",
+    "3.1.34",
+    executed=True,
+    not_expressed="Sockeye 1 and 2 on MXNet, where ε is shared by the other classes",
+)
+def sockeye(label_smoothing: float = 0.0) -> Spec:
+    """``CrossEntropyLoss`` of Sockeye 3. Label 0 is padding.
 
-    q_y = 1 − ε and q_k = ε/(K − 1). ``"valid"`` divides by n, ``"batch"`` by B; 0 when nothing counts.
+    q = (1 − ε)·e_y + ε/K. Mean over n; NaN when n = 0.
     """
-    choices = {"valid": ("mean", "valid"), "batch": ("mean", "batch")}
-    reduction, denominator = choose("sockeye", "normalization_type", normalization_type, choices)
-    return Spec(label_smoothing, "others", ignore_index=0, reduction=reduction, denominator=denominator)
+    return Spec(label_smoothing, ignore_index=0, empty="nan")
 
 
 @dialect("GluonNLP", "dmlc/gluon-nlp", "src/gluonnlp/loss.py", "85c6855", smoothing="alpha", padding="none")
@@ -185,7 +190,7 @@ def t5x(
     "Flax WMT example",
     "google/flax",
     "examples/wmt/train.py",
-    "read in 2026",
+    "0.12.8",
     executed=True,
     not_expressed="the mean of the devices' means, which it takes across devices",
 )
@@ -201,7 +206,8 @@ def flax_wmt(label_smoothing: float = 0.0) -> Spec:
     "tensor2tensor",
     "tensorflow/tensor2tensor",
     "tensor2tensor/layers/common_layers.py",
-    "read in 2026",
+    "1.15.7",
+    executed=True,
     not_expressed="its Gaussian smoothing",
 )
 def tensor2tensor(label_smoothing: float = 0.0) -> Spec:
@@ -216,7 +222,8 @@ def tensor2tensor(label_smoothing: float = 0.0) -> Spec:
     "MaxText",
     "AI-Hypercomputer/maxtext",
     "MaxText/train.py",
-    "69c2dfd",
+    "0.2.5",
+    executed=True,
     not_expressed="the 1e-8 that it adds to n",
     smoothing=None,
     padding="mask",
@@ -233,7 +240,8 @@ def maxtext(z_loss: float = 0.0) -> Spec:
     "KerasHub causal LM",
     "keras-team/keras-hub",
     "keras_hub/src/models/causal_lm.py",
-    "441d078",
+    "0.32.0",
+    executed=True,
     not_expressed="labels that pass through the loss's dtype",
     smoothing=None,
     padding="weight",

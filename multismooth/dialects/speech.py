@@ -14,7 +14,7 @@ SpeechBrainReduction = Literal["mean", "batchmean", "none"]
     "ESPnet",
     "espnet/espnet",
     "espnet/nets/pytorch_backend/transformer/label_smoothing_loss.py",
-    "read in 2026",
+    "202511",
     executed=True,
     smoothing="smoothing",
 )
@@ -32,7 +32,7 @@ def espnet(smoothing: float = 0.0, padding_idx: int = -1, normalize_length: bool
     "SpeechBrain nll_loss",
     "speechbrain/speechbrain",
     "speechbrain/nnet/losses.py",
-    "1b4509a",
+    "1.1.2",
     executed=True,
     not_expressed='reduction "batch", a mean for each sequence',
     padding="mask",
@@ -52,7 +52,7 @@ def speechbrain_nll(label_smoothing: float = 0.0, reduction: SpeechBrainReductio
     "SpeechBrain kldiv_loss",
     "speechbrain/speechbrain",
     "speechbrain/nnet/losses.py",
-    "1b4509a",
+    "1.1.2",
     executed=True,
     not_expressed='ε = 0, where it is nll_loss; reduction "batch", a sum for each sequence',
 )
@@ -70,7 +70,7 @@ def speechbrain_kldiv(label_smoothing: float = 0.0, pad_idx: int = 0, reduction:
         ignore_index=pad_idx,
         reduction=chosen,
         denominator=denominator,
-        empty="nan",
+        empty="nan" if chosen == "mean" else "zero",
     )
 
 
@@ -78,14 +78,14 @@ def speechbrain_kldiv(label_smoothing: float = 0.0, pad_idx: int = 0, reduction:
     "NeMo",
     "NVIDIA/NeMo",
     "nemo/collections/common/losses/smoothed_cross_entropy.py",
-    "008ed95",
+    "3.0.0",
     executed=True,
-    not_expressed="the 1e-6 that it adds to n; predict_last_k",
-    padding="mask",
+    not_expressed="the 1e-6 that it adds to Σ s; predict_last_k",
+    padding="weight",
 )
 def nemo(label_smoothing: float = 0.0) -> Spec:
-    """``SmoothedCrossEntropyLoss`` of NeMo, of log-probabilities; its output_mask goes to ``where``.
+    """``SmoothedCrossEntropyLoss`` of NeMo, of log-probabilities; its output_mask goes to ``sample_weight``.
 
-    q_y = 1 − ε and q_k = ε/(K − 1). Mean over n; 0 when n = 0.
+    q_y = 1 − ε and q_k = ε/(K − 1). Mean over Σ s; 0 when it is 0.
     """
-    return Spec(label_smoothing, "others")
+    return Spec(label_smoothing, "others", denominator="weights")
