@@ -14,8 +14,7 @@ from multismooth.spec import Spec
     "src/liger_kernel/transformers/cross_entropy.py",
     "0.8.5",
     executed=True,
-    not_expressed="the z-loss beside class weights, which is divided by n; softcap; the logits overwritten; the "
-    'gradient of reduction "none"',
+    not_expressed="the z-loss beside class weights, which is divided by n; softcap; the logits overwritten",
 )
 def liger(
     label_smoothing: float = 0.0,

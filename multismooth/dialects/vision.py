@@ -121,7 +121,7 @@ def mmpretrain(
     "mmseg/models/losses/cross_entropy_loss.py",
     "1.2.2",
     executed=True,
-    not_expressed="loss_weight; a sigmoid for each class",
+    not_expressed="class weights, whose mean is over Σ w_y, the ignored label's included; loss_weight; sigmoids",
     smoothing=None,
 )
 def mmsegmentation(
@@ -129,8 +129,7 @@ def mmsegmentation(
 ) -> Spec:
     """``CrossEntropyLoss`` of mmsegmentation; avg_factor is the call's ``normalizer``.
 
-    q = e_y, and a class weight multiplies it. Mean over N, the ignored positions included, or with ``avg_non_ignore``
-    over n; 0 when nothing counts.
+    q = e_y. Mean over N, the ignored positions included, or with ``avg_non_ignore`` over n; 0 when nothing counts.
     """
     denominator = "valid" if avg_non_ignore else "all"
     return Spec(ignore_index=ignore_index, reduction=reduction, denominator=denominator)
