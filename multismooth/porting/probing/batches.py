@@ -61,9 +61,6 @@ def telling(inquiry: Inquiry, base: Spec, seed: int = 0) -> Iterator[Batch]:
             yield padded._replace(name=f"{name} and some labels ignored", arrays={name: given[name]})
     if len(given) > 1:
         yield padded._replace(name=f"{', '.join(given)} together", arrays=given)
-    for name in ("sample_weight", "class_weight"):
-        if name in given:
-            yield plain._replace(name=f"{name} near 0", arrays={name: given[name] / 1024})
     yield from _rare(inquiry, base, plain, random)
 
 
@@ -78,6 +75,16 @@ def _rare(inquiry: Inquiry, base: Spec, plain: Batch, random: np.random.Generato
         allowed = np.arange(classes) != next(k for k in range(classes) if k not in base.exclude)
         labels = np.where(allowed[plain.labels], plain.labels, classes - 1)
         yield plain._replace(name="one class not allowed", labels=labels, arrays={"allowed": allowed})
+
+
+def small(inquiry: Inquiry, base: Spec) -> Iterator[Batch]:
+    """Weights so small that what is added to a denominator shows."""
+    for batch in telling(inquiry, base):
+        for name in ("sample_weight", "class_weight"):
+            if batch.name == f"{name} alone":
+                for power in (10, 40):
+                    arrays = {name: batch.arrays[name] / 2**power}
+                    yield batch._replace(name=f"{name} of 2^-{power}", arrays=arrays)
 
 
 def residuals(inquiry: Inquiry, spec: Spec) -> tuple[float, float]:
@@ -137,7 +144,7 @@ def _nothing_counts(inquiry: Inquiry, spec: Spec) -> Iterator[Batch]:
 def diagnosis(inquiry: Inquiry, answer: Answer, specs: list[Spec], batch: Batch) -> tuple[str, str]:
     """The name of a deviation, and the fact, of an answer that no spec gives."""
     for spec in specs:
-        for find in (_other_question, _loss_alone, _two_denominators, _divided, _by_sequence):
+        for find in (_other_question, _loss_alone, _two_denominators, _divided):
             found = find(inquiry, answer, spec, batch)
             if found is not None:
                 return found
@@ -173,7 +180,7 @@ def _others(batch: Batch) -> Iterator[tuple[str, Batch]]:
 def _loss_alone(inquiry: Inquiry, answer: Answer, spec: Spec, batch: Batch) -> tuple[str, str] | None:
     """The gradient is right, and the loss has something more."""
     right = inquiry.predict(spec, batch)
-    if inquiry.differences(answer, right)[1] > inquiry.loose:
+    if right.error is not None or inquiry.differences(answer, right)[1] > inquiry.loose:
         return None
     if np.isnan(answer.loss).any():
         return "ignored_nan", "the loss is NaN, and its gradient is not"
@@ -183,16 +190,22 @@ def _loss_alone(inquiry: Inquiry, answer: Answer, spec: Spec, batch: Batch) -> t
     for about, amount in _extras(inquiry, spec, batch):
         if abs(amount) > 1e-9 and abs(extra - amount) <= 1e-6 * abs(amount) + 1e-10:
             return about, f"the loss has {extra:.6g} more than its gradient belongs to: {about.replace('_', ' ')}"
+    silent = int((~right.gradient.any(-1)).sum())
+    if silent:
+        each = extra / silent
+        return "ignored_leak", f"the loss has {each:.6g} more for each position that does not count"
     return "gradient_not_the_loss_s", f"the loss has {extra:.6g} more than its gradient belongs to"
 
 
 def _extras(inquiry: Inquiry, spec: Spec, batch: Batch) -> Iterator[tuple[str, float]]:
     """What losses have been seen to add, of which their gradient knew nothing."""
     sums = replace(spec, reduction="sum")
-    total = inquiry.predict(sums, batch).total
     mean = inquiry.predict(spec, batch).total
+    batch = without_normalizer(batch)
+    whole = inquiry.predict(sums, batch)
+    total = whole.total
     over = total / mean if spec.reduction == "mean" and mean else 1.0
-    counts = inquiry.predict(sums, batch).gradient.any(-1)
+    counts = whole.gradient.any(-1)
     surprise = -rows.log_softmax(batch.logits)[~counts].mean(-1).sum()
     lse = rows.log_sum_exp(batch.logits)
     epsilon = spec.label_smoothing
@@ -244,6 +257,11 @@ def _mean_of_halves(inquiry: Inquiry, spec: Spec, batch: Batch) -> float:
     return float(np.mean(means))
 
 
+def without_normalizer(batch: Batch) -> Batch:
+    """What a sum can be taken of."""
+    return batch._replace(arrays={name: array for name, array in batch.arrays.items() if name != "normalizer"})
+
+
 def _divided(inquiry: Inquiry, answer: Answer, spec: Spec, batch: Batch) -> tuple[str, str] | None:
     """All that is wrong is a factor."""
     right = inquiry.predict(spec, batch)
@@ -260,7 +278,7 @@ def _divided(inquiry: Inquiry, answer: Answer, spec: Spec, batch: Batch) -> tupl
         or np.abs(answer.gradient - factor * right.gradient).max() > inquiry.loose * np.abs(right.gradient).max()
     ):
         return None
-    sums = inquiry.predict(replace(spec, reduction="sum"), batch)
+    sums = inquiry.predict(replace(spec, reduction="sum"), without_normalizer(batch))
     expected = 1 / inquiry.scale(right.gradient, sums.gradient)
     found = expected / factor
     fact = f"divided by {found:.12g}, and {spec.denominator} is {expected:.12g}"
@@ -273,18 +291,3 @@ def _divided(inquiry: Inquiry, answer: Answer, spec: Spec, batch: Batch) -> tupl
         if abs(found - expected - ignored) < 1e-6:
             return "ignored_class_weight", fact + ": ignored labels count with the weight of class 0"
     return "denominator", fact
-
-
-def _by_sequence(inquiry: Inquiry, answer: Answer, spec: Spec, batch: Batch) -> tuple[str, str] | None:
-    """Each sequence has a factor of its own."""
-    if batch.labels.ndim < 2 or "sequences" not in spec.denominator or not answer.finite:
-        return None
-    right = inquiry.predict(spec, batch)
-    factors = []
-    for mine, other in zip(answer.gradient, right.gradient, strict=True):
-        factor = inquiry.scale(mine, other) if other.any() else np.nan
-        if other.any() and np.abs(mine - factor * other).max() > inquiry.loose:
-            return None
-        factors.append(factor)
-    shown = ", ".join(f"{factor:.4g}" for factor in factors if np.isfinite(factor))
-    return "padded_length", f"the means of the sequences are multiplied by {shown}"

@@ -15,8 +15,10 @@ from multismooth.porting.probing.batches import Batch
 from multismooth.porting.probing.built_in import BuiltIn
 from multismooth.porting.probing.edges import edges
 from multismooth.porting.probing.frameworks import autodiff
-from multismooth.porting.probing.identification import Identification
+from multismooth.porting.probing.identification import Finding, Identification
 from multismooth.porting.probing.inquiry import Inquiry
+from multismooth.porting.probing.layouts import Found
+from multismooth.porting.probing.targets import Candidate
 from multismooth.spec import CLASS_WEIGHT_RULES, DENOMINATORS, Spec, brief
 
 Array = NDArray[Any]
@@ -42,8 +44,8 @@ def identify(
             (value, pullback) with pullback(cotangent) the logits' gradient.
         classes: the number of classes, or two of them, which tell spreads apart that are the same at one.
         arguments: the loss's names for ``logits``, ``labels``, ``where``, ``sample_weight``, ``class_weight``,
-            ``prior``, ``allowed`` and ``normalizer``, where they are not found by themselves; None for one that is
-            not to be used.
+            ``prior``, ``allowed`` and ``normalizer``, where they are not found by themselves, or must be given in
+            every call; None for one that is not to be used.
 
     Raises:
         InputError: the framework is missing, the loss has no gradient, or it raises for every layout.
@@ -59,8 +61,35 @@ def identify(
     sizes = _sizes(classes)
     function = _instance(loss)
     names = layouts.named(function, arguments or {})
-    found = layouts.find(function, autodiff(framework), names, sizes[0])
+    found = layouts.find(function, autodiff(framework), names, sizes[0], always=set(arguments or ()))
+    answer = _search(found, sizes)
+    if not _may_be_rounded(found, answer):
+        return answer
+    rounded = _search(found._replace(tolerance=layouts.FLOAT32), sizes)
+    if rounded.spec is None and ("target" not in answer.deviations or "target" in rounded.deviations):
+        return answer
+    if answer.spec is not None and targets.digits(rounded.nearest) > 4:
+        return answer
+    remark = Finding("partly_in_float32", "float64 logits", "some of it is rounded to float32")
+    return replace(rounded, findings=(*rounded.findings, remark))
+
+
+def _search(found: Found, sizes: tuple[int, ...]) -> Identification:
     return _Search(Inquiry(found.callee, sizes[0], found.tolerance), sizes[1:], found.fits).identification()
+
+
+FLOAT32_ROUNDING = 1e-6
+"""Of a loss and its gradient, in parts of the largest term: a few times 2⁻²⁴."""
+
+
+def _may_be_rounded(found: Found, answer: Identification) -> bool:
+    """Whether no spec of few digits fits, for no more than float32 may explain."""
+    if found.tolerance != layouts.FLOAT64 or "floor_in_denominator" in answer.deviations:
+        return False
+    if answer.spec is not None:
+        return answer.spec.values is not None and targets.digits(answer.spec) > 4
+    near = max(answer.loss_residual, answer.gradient_residual) <= FLOAT32_ROUNDING
+    return near or "target" in answer.deviations
 
 
 def _sizes(classes: int | Sequence[int]) -> tuple[int, ...]:
@@ -89,6 +118,15 @@ def _instance(loss: Any) -> Any:
     return _instance(made)
 
 
+def _common(found: Mapping[int, Array], others: Mapping[int, Mapping[int, Array]], tolerance: float) -> list[Candidate]:
+    """The specs whose targets these are, at every number of classes."""
+    return [
+        one
+        for one in targets.candidates(found, tolerance)
+        if all(targets.agrees(one.spec, other, 10 * tolerance) for other in others.values())
+    ]
+
+
 @dataclass
 class _Search:
     """The state of one identification."""
@@ -96,6 +134,8 @@ class _Search:
     inquiry: Inquiry
     more_classes: tuple[int, ...]
     fits: bool
+    known: bool = True
+    """whether a spec has its target"""
     also: list[str] = field(default_factory=list)
     arrays: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
@@ -111,9 +151,10 @@ class _Search:
         survivors = self._reduced(base)
         spec = survivors[0]
         spec = batches.empty(inquiry, spec)
-        edges(inquiry, spec)
         loss_residual, gradient_residual = batches.residuals(inquiry, spec)
-        agrees = max(loss_residual, gradient_residual) <= inquiry.loose
+        agrees = self.known and max(loss_residual, gradient_residual) <= inquiry.loose
+        if agrees:
+            edges(inquiry, spec)
         sure = "no" if not agrees else "certain"
         if agrees and any(not finding.agrees for finding in inquiry.findings):
             sure = "edges"
@@ -142,29 +183,44 @@ class _Search:
     def _target(self) -> Spec:
         """The fields that say what a position's loss is."""
         inquiry = self.inquiry
-        found = targets.candidates(inquiry.targets, inquiry.fine)
         inquiry.check_mass()
+        others: dict[int, Mapping[int, Array]] = {}
         for size in self.more_classes:
             other = inquiry.targets_at(size)
             if other is None:
                 inquiry.say("classes", f"{size} classes", f"it takes {inquiry.classes} classes only")
-                continue
-            found = [one for one in found if targets.agrees(one.spec, other, 10 * inquiry.fine)]
-        inside = None if found else self._built_in()
+            else:
+                others[size] = other
+        found = _common(inquiry.targets, others, inquiry.fine)
+        inside = None if found or others else self._built_in()
+        shown, probe = inquiry.shown_target(others), "one position, each label"
         if inside is not None:
-            spec = inside.spec
-            self.arrays |= {name: tuple(array.tolist()) for name, array in inside.arrays.items()}
-            for name, array in inside.arrays.items():
-                shown = ", ".join(f"{value:.6g}" for value in array)
-                inquiry.say(name, "each label, alone and in one batch", f"there is one inside the loss: {shown}")
-        elif not found:
-            spec = inquiry.nearest_target()
-            inquiry.say("target", "one position, each label", f"no spec has the target {inquiry.shown_target()}", False)
-        else:
-            spec, others = found[0].spec, found[1:]
-            self.also += [f"{one.spec!r} at {inquiry.classes} classes" for one in others]
-            inquiry.say("target", "one position, each label", f"q is {inquiry.shown_target()}")
-        return inquiry.with_value_terms(spec)
+            inquiry.say("target", probe, shown)
+            return inquiry.with_value_terms(inside.spec)
+        if not found or found[0].digits > 4:
+            found = self._floored(others) or found
+        if not found:
+            self.known = False
+            inquiry.say("target", probe, f"no spec has it: {shown}", False)
+            return inquiry.with_value_terms(inquiry.nearest_target())
+        self.also += [f"{one.spec!r}, the same at {inquiry.classes} classes" for one in found[1:]]
+        inquiry.say("target", probe, shown)
+        return inquiry.with_value_terms(found[0].spec)
+
+    def _floored(self, others: Mapping[int, Mapping[int, Array]]) -> list[Candidate]:
+        """The targets of a loss that divides one position by a little more than 1."""
+        inquiry = self.inquiry
+        mass = inquiry.mass
+        if not 10 * inquiry.fine < 1 - mass < 0.01:
+            return []
+        whole = {label: q / mass for label, q in inquiry.targets.items()}
+        rest = {size: {label: q / mass for label, q in found.items()} for size, found in others.items()}
+        found = _common(whole, rest, inquiry.fine)
+        if not found or found[0].digits > 4:
+            return []
+        inquiry.floor = 1 / mass - 1
+        inquiry.say("floor_in_denominator", "one position", f"it is divided by 1 + {inquiry.floor:.6g}", False)
+        return found
 
     def _built_in(self) -> BuiltIn | None:
         """Class weights or a prior inside the loss, if they explain a target that no spec has."""
@@ -172,8 +228,13 @@ class _Search:
         alone = inquiry.targets
         found = built_in.prior(alone, inquiry.fine)
         found = found or next(built_in.class_weights(inquiry.callee, alone, inquiry.fine), None)
-        if found is not None:
-            inquiry.built_in = found.arrays
+        if found is None:
+            return None
+        inquiry.built_in = found.arrays
+        for name, array in found.arrays.items():
+            self.arrays[name] = tuple(array.tolist())
+            shown = ", ".join(f"{value:.6g}" for value in array)
+            inquiry.say(name, "each label, alone and in one batch", f"there is one inside the loss: {shown}")
         return found
 
     def _reduced(self, base: Spec) -> list[Spec]:

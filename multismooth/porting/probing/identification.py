@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
@@ -64,7 +65,9 @@ class Identification:
     def to_json(self) -> str:
         """All of it as a JSON object; the specs as ``Spec.to_json`` writes them."""
         specs = {name: self._spec(name) for name in ("spec", "nearest")}
-        return json.dumps(asdict(self) | specs | {"findings": [finding._asdict() for finding in self.findings]})
+        residuals = {name: _number_or_none(getattr(self, name)) for name in ("loss_residual", "gradient_residual")}
+        findings = {"findings": [finding._asdict() for finding in self.findings]}
+        return json.dumps(asdict(self) | specs | residuals | findings, allow_nan=False)
 
     def _spec(self, name: str) -> Any:
         spec = getattr(self, name)
@@ -89,8 +92,8 @@ class Identification:
                 tuple(Finding(**finding) for finding in saved["findings"]),
                 tuple(saved["also"]),
                 nearest,
-                float(saved["loss_residual"]),
-                float(saved["gradient_residual"]),
+                _or_infinite(saved["loss_residual"]),
+                _or_infinite(saved["gradient_residual"]),
                 saved["layout"],
                 {name: tuple(values) for name, values in saved["arrays"].items()},
             )
@@ -118,3 +121,12 @@ class Identification:
             sign = " " if finding.agrees else "!"
             lines.append(f"{sign} {finding.about}: {finding.fact} ({finding.probe})")
         return "\n".join(lines)
+
+
+def _number_or_none(residual: float) -> float | None:
+    """JSON has no infinity."""
+    return residual if math.isfinite(residual) else None
+
+
+def _or_infinite(residual: Any) -> float:
+    return math.inf if residual is None else float(residual)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from multismooth import numpy as reference
 from multismooth.errors import InputError
 from multismooth.porting.probing import layouts, rows, targets
-from multismooth.porting.probing.batches import Batch
+from multismooth.porting.probing.batches import Batch, without_normalizer
 from multismooth.porting.probing.identification import Finding
 from multismooth.porting.probing.layouts import Answer, Callee
 from multismooth.porting.probing.rows import Row
@@ -36,6 +36,8 @@ class Inquiry:
     offsets: dict[int, tuple[float, float]] = field(default_factory=dict)
     optional: tuple[str, ...] = ()
     """the arguments that it takes beside logits and labels"""
+    floor: float = 0.0
+    """what is added to every denominator"""
     built_in: Mapping[str, Array] = field(default_factory=dict)
     """arrays inside the loss"""
     spec: Spec = field(default_factory=Spec)
@@ -76,9 +78,18 @@ class Inquiry:
             }
             loss = np.asarray(reference.smoothed_cross_entropy(**call))
             gradient = reference.smoothed_cross_entropy_vjp(np.ones(loss.shape), **call)
+            factor = self._floored(spec, call)
         except InputError as error:
             return Answer(layouts.NOTHING, layouts.NOTHING, str(error))
-        return Answer(loss, gradient)
+        return Answer(factor * loss, factor * gradient)
+
+    def _floored(self, spec: Spec, call: dict[str, Any]) -> float:
+        """D/(D + floor)"""
+        if not self.floor or spec.reduction != "mean" or "sequences" in spec.denominator:
+            return 1.0
+        totals = {name: array for name, array in call.items() if name != "normalizer"}
+        weight = float(call.get("normalizer", reference.smoothed_cross_entropy_totals(**totals).weight))
+        return weight / (weight + self.floor) if weight else 1.0
 
     def differences(self, answer: Answer, right: Answer) -> tuple[float, float]:
         """Of loss and gradient, in parts of the largest term; infinite where only one is a number."""
@@ -123,6 +134,10 @@ class Inquiry:
     def targets(self) -> dict[int, Array]:
         return {label: row.q for label, row in self.rows.items()}
 
+    @property
+    def mass(self) -> float:
+        return float(np.median([row.q.sum() for row in self.rows.values()]))
+
     def targets_at(self, classes: int) -> dict[int, Array] | None:
         """Of a few labels with another number of classes, or None if it takes no other."""
         found = {}
@@ -134,14 +149,14 @@ class Inquiry:
             found[label] = rows.fit(x, np.stack([answer.gradient.reshape(-1) for answer in answers])).q
         return found
 
-    def shown_target(self) -> str:
-        label = list(self.rows)[-1]
-        q = self.rows[label].q
-        rest = np.delete(q, label)
-        alike = np.ptp(rest) <= 10 * self.fine
-        rest = np.where(np.abs(rest) <= self.fine, 0.0, rest)
-        others = f"{rest[0]:.6g} on each other" if alike else f"{rest.min():.6g} to {rest.max():.6g} on others"
-        return f"{q[label]:.6g} on the label and {others}, {q.sum():.6g} in all"
+    def shown_target(self, others: Mapping[int, Mapping[int, Array]]) -> str:
+        """The target, here and with other numbers of classes."""
+        values = {self.classes: self.targets, **others}
+        shown = {size: _pair(found, list(found)[-1]) for size, found in values.items()}
+        q = self.rows[list(self.rows)[-1]].q
+        rest = np.delete(q, list(self.rows)[-1])
+        uneven = "" if np.ptp(rest) <= 10 * self.fine else f", from {rest.min():.4g} to {rest.max():.4g}"
+        return f"{targets.law(shown, self.fine)}{uneven}; {q.sum():.6g} in all of {self.classes} classes"
 
     def nearest_target(self) -> Spec:
         """The target's two values, however they vary."""
@@ -217,7 +232,7 @@ class Inquiry:
             answer = callee(batch.logits, batch.labels)
             if answer.error is None:
                 if self.proportional(answer.gradient, right.gradient):
-                    self.callee = replace(callee, layout=replace(callee.layout, axes=3))
+                    self.callee = replace(callee, layout=replace(callee.layout, most=3))
                     where = "last" if callee.layout.class_axis == -1 else "second"
                     self.say("class_axis", "logits of three axes", f"the classes are {where}")
                     return
@@ -234,26 +249,31 @@ class Inquiry:
         for name in self.callee.parameters:
             if name in self.built_in:
                 continue
-            value = layouts.neutral(name, batch.labels.shape, self.classes)
-            for mask_dtype in ("bool", "float64") if name == "where" else (self.callee.mask_dtype,):
-                callee = replace(self.callee, mask_dtype=mask_dtype)
-                answer = callee(batch.logits, batch.labels, {name: value})
-                if answer.error is None and (
-                    name == "normalizer" or max(self.differences(answer, plain)) <= self.loose
-                ):
-                    self.callee = callee
-                    takes.append(name)
-                    break
-            else:
-                theirs = self.callee.parameters[name]
-                fact = answer.error or f"{theirs} of ones is not the same as none"
-                self.say(name, f"{theirs} of ones", f"left out: {fact}")
+            if self._settle_argument(name, batch, plain):
+                takes.append(name)
         self.optional = tuple(takes)
+
+    def _settle_argument(self, name: str, batch: Batch, plain: Answer) -> bool:
+        """Whether the argument, given so that nothing changes, changes nothing."""
+        value, theirs = layouts.neutral(name, batch.labels.shape, self.classes), self.callee.parameters[name]
+        kinds = [("bool", False), ("float64", False), ("bool", True), ("float64", True)]
+        answer = plain
+        for mask_dtype, inverted in kinds if name == "where" else [(self.callee.mask_dtype, self.callee.inverted)]:
+            callee = replace(self.callee, mask_dtype=mask_dtype, inverted=inverted)
+            answer = callee(batch.logits, batch.labels, {name: value})
+            same = answer.error is None and max(self.differences(answer, plain)) <= self.loose
+            if same or (name == "normalizer" and answer.error is None):
+                self.callee = callee
+                if callee.inverted and name == "where":
+                    self.say("mask_inverted", f"{theirs} of ones", "it marks what does not count")
+                return True
+        self.say(name, f"{theirs} of ones", f"left out: {answer.error or 'they are not the same as none'}")
+        return False
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Of the labels in a batch."""
-        if self.callee.layout.axes == 2:
+        if self.callee.layout.most == 2:
             return (20,)
         return (4, 5) if self.classes not in (4, 5) else (6, 7)
 
@@ -265,6 +285,8 @@ class Inquiry:
         return Batch(name, 2 * random.normal(size=(*shape, self.classes)), labels, {})
 
     def proportional(self, gradient: Array, right: Array) -> bool:
+        if gradient.shape != right.shape:
+            return False
         scale = (gradient * right).sum() / (right * right).sum()
         return bool(scale > 0 and np.abs(gradient - scale * right).max() <= 100 * self.tolerance * abs(scale))
 
@@ -314,7 +336,7 @@ class Inquiry:
         """What the gradient of the sum is divided by, in words."""
         if spec.reduction != "mean" or "sequences" in spec.denominator:
             return "each sequence has its own mean" if "sequences" in spec.denominator else "nothing is divided"
-        right = self.predict(replace(spec, reduction="sum"), batch)
+        right = self.predict(replace(spec, reduction="sum"), without_normalizer(batch))
         scale = self.scale(answer.gradient, right.gradient)
         return f"divided by {1 / scale:.10g}" if scale else "no gradient"
 
@@ -324,10 +346,15 @@ class Inquiry:
         return {
             "inputs": layout.inputs,
             "labels": layout.form,
-            "classes": last if layout.axes == 3 else "last of two axes",
+            "classes": last if layout.most == 3 else "last of two axes",
             "arguments": ", ".join(self.callee.parameters[name] for name in self.optional) or "none",
             "precision": "float64" if self.double else "float32",
         }
+
+
+def _pair(found: Mapping[int, Array], label: int) -> tuple[float, float]:
+    q = found[label]
+    return float(q[label]), float(np.median(np.delete(q, label)))
 
 
 def labels_of(classes: int) -> list[int]:

@@ -19,6 +19,10 @@ Array = NDArray[Any]
 USUAL = (-100, -1, 255)
 
 
+NARROWED = (2**16 + 3, 2**32 + 3)
+"""Class 3, if a label loses bits."""
+
+
 class Fate(NamedTuple):
     """What becomes of a position with a label."""
 
@@ -26,6 +30,8 @@ class Fate(NamedTuple):
     """"raises", "nan", "ignored", "class", "smoothing", "uniform" or "other" """
     fact: str
     taken_for: int | None = None
+    counted: bool = False
+    """whether the other position is divided by more than if it were alone"""
 
 
 def out_of_range(inquiry: Inquiry, spec: Spec) -> Spec:
@@ -33,32 +39,33 @@ def out_of_range(inquiry: Inquiry, spec: Spec) -> Spec:
     if inquiry.callee.layout.form == "one-hot":
         inquiry.say("ignore_index", "the labels' form", "one-hot labels have no ignored index")
         return replace(spec, ignore_index=None)
-    classes = inquiry.classes
-    fates = {label: fate(inquiry, spec, label) for label in (-2, -classes - 2, classes, classes + 2)}
-    dropped = {label for label, found in fates.items() if found.kind == "ignored"}
-    hints = [label for label in dict.fromkeys((*_hints(inquiry), *USUAL)) if not 0 <= label < classes]
-    beside = {label: fate(inquiry, spec, label) for label in hints if label not in fates}
-    special = [label for label, found in beside.items() if found.kind == "ignored"]
-    special += [label for label in hints if label in dropped and len(dropped) == 1]
-    if len(dropped) > 1:
-        special = []
-    sound = {found.kind for found in fates.values()} <= {"raises", "nan"}
-    leaking = _leaking(inquiry, beside) if sound else []
-    special += leaking
-    ignored = [*inquiry.ignored, *special]
-    silent = [label for label in ignored if label not in leaking]
+    classes, held = inquiry.classes, _held(inquiry)
+    hints = [label for label in dict.fromkeys((*held, *USUAL)) if not 0 <= label < classes]
+    bad = [label for label in (-2, -classes - 2, classes, classes + 2, *NARROWED) if label not in hints]
+    fates = {label: fate(inquiry, spec, label) for label in bad}
+    beside = {label: fate(inquiry, spec, label) for label in hints}
+    dropped = {each.counted for each in fates.values() if each.kind == "ignored"}
+    special = [label for label, each in beside.items() if each.kind == "ignored" and each.counted not in dropped]
+    kinds = {each.kind.removeprefix("silent ") for each in fates.values()}
+    leaking = _leaking(inquiry, beside, kinds) if kinds <= {"raises", "nan"} else []
+    ignored = sorted([*special, *leaking, *inquiry.ignored], key=lambda label: label not in held)
+    silent = ", ".join(str(label) for label in ignored if label not in leaking)
     if silent:
-        inquiry.say("ignore_index", "a label beside a good one", f"{', '.join(map(str, silent))}: no gradient")
+        inquiry.say("ignore_index", "a label beside a good one", f"{silent}: no gradient")
     if len(ignored) > 1:
         inquiry.say("labels_ignored", "each label", f"{', '.join(map(str, ignored))} are all ignored", False)
-    spec = replace(spec, ignore_index=special[0] if special else ignored[0] if ignored else None)
-    return _judged(inquiry, spec, fates)
+    return _judged(inquiry, replace(spec, ignore_index=ignored[0] if ignored else None), fates)
 
 
-def _leaking(inquiry: Inquiry, fates: dict[int, Fate]) -> list[int]:
+def _leaking(inquiry: Inquiry, fates: dict[int, Fate], kinds: set[str]) -> list[int]:
     """Labels that are told from other bad ones, and are not ignored either."""
     leaking = []
     for label, found in fates.items():
+        if found.kind == "silent nan" and "nan" not in kinds:
+            inquiry.say(
+                "ignored_nan", f"label {label} beside a good one", "the loss is NaN, and its gradient is 0", False
+            )
+            leaking.append(label)
         if found.kind in ("smoothing", "uniform", "other"):
             about = "ignored_are_uniform" if found.kind == "uniform" else "ignored_leak"
             inquiry.say(about, f"label {label} beside a good one", found.fact, False)
@@ -66,7 +73,7 @@ def _leaking(inquiry: Inquiry, fates: dict[int, Fate]) -> list[int]:
     return leaking
 
 
-def _hints(inquiry: Inquiry) -> list[int]:
+def _held(inquiry: Inquiry) -> list[int]:
     """Integers that the loss holds: candidates, no more."""
     function = inquiry.callee.function
     held = [*getattr(function, "__dict__", {}).values(), *(parameter.default for parameter in parameters_of(function))]
@@ -76,17 +83,15 @@ def _hints(inquiry: Inquiry) -> list[int]:
 def _judged(inquiry: Inquiry, spec: Spec, fates: dict[int, Fate]) -> Spec:
     """Which of the two a spec can say, or what else it is."""
     found = {label: each for label, each in fates.items() if label != spec.ignore_index}
-    kinds = {each.kind for each in found.values()}
+    kinds = {each.kind.removeprefix("silent ") for each in found.values()}
     shown = "; ".join(f"{label}: {each.fact}" for label, each in found.items())
     probe = "labels that are no class"
     if kinds <= {"raises"} or kinds <= {"nan"}:
         inquiry.say("out_of_range", probe, shown)
         return replace(spec, out_of_range="nan" if kinds == {"nan"} else "raise")
-    for about, holds in _names(inquiry.classes, found):
-        if holds:
-            inquiry.say(about, probe, shown, False)
-            return spec
-    inquiry.say("out_of_range", probe, shown, kinds <= {"raises", "nan"})
+    names = [about for about, holds in _names(inquiry.classes, found) if holds]
+    for about in names or ["bad_labels_used"] if kinds - {"raises", "nan"} else ["out_of_range"]:
+        inquiry.say(about, probe, shown, not kinds - {"raises", "nan"})
     return spec
 
 
@@ -98,15 +103,16 @@ def _names(classes: int, found: dict[int, Fate]) -> list[tuple[str, bool]]:
     clamped = [
         each.kind == "class" and each.taken_for == (0 if label < 0 else classes - 1) for label, each in found.items()
     ]
+    narrowed = any(label in NARROWED and each.taken_for == 3 for label, each in found.items())
     negative = [kind for label, kind in kinds.items() if label < 0]
     return [
+        ("labels_narrowed", narrowed),
         ("labels_wrap", wraps),
         ("labels_clamped", any(clamped)),
         ("bad_labels_dropped", all(kind == "ignored" for kind in kinds.values())),
-        ("negative_labels_dropped", bool(negative) and all(kind == "ignored" for kind in negative)),
+        ("negative_labels_dropped", all(kind == "ignored" for kind in negative) and len(negative) < len(kinds)),
         ("bad_labels_keep_smoothing", "smoothing" in kinds.values()),
         ("bad_labels_are_uniform", "uniform" in kinds.values()),
-        ("bad_labels_used", "other" in kinds.values() or "class" in kinds.values()),
     ]
 
 
@@ -122,7 +128,8 @@ def fate(inquiry: Inquiry, spec: Spec, label: int, **options: Any) -> Fate:
         if answer.error is not None:
             return Fate("raises", answer.error.partition(":")[0])
         if not np.isfinite(answer.loss).all():
-            return Fate("nan", "NaN")
+            silent = not answer.gradient.reshape(2, -1)[1].any()
+            return Fate("silent nan" if silent else "nan", "NaN")
         first = inquiry.rows[good]
         lse = rows.log_sum_exp(logits.reshape(2, -1)[0])
         right = (first.mass + 2 * first.z_loss * lse) * rows.softmax(logits.reshape(2, -1)[0]) - first.q
@@ -132,7 +139,8 @@ def fate(inquiry: Inquiry, spec: Spec, label: int, **options: Any) -> Fate:
             return Fate("nan", "the gradient is no number")
         slopes.append(gradient[1] / scale)
         losses.append(answer.total)
-    return _fate(inquiry, spec, rows.fit(x, np.stack(slopes)))
+    found = _fate(inquiry, spec, rows.fit(x, np.stack(slopes)))
+    return found._replace(counted=bool(abs(scale - 1) > 100 * inquiry.fine))
 
 
 def _fate(inquiry: Inquiry, spec: Spec, row: rows.Row) -> Fate:

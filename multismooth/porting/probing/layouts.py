@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from types import MappingProxyType
@@ -24,7 +24,8 @@ NAMES = {
                "log_probs", "lprobs", "logprobs", "scores", "cls_score", "vocab_parallel_logits", "net_output"),
     "labels": ("labels", "label", "target", "targets", "y_true", "onehot_labels", "y", "lb", "gold",
                "vocab_parallel_target"),
-    "where": ("where", "mask", "loss_mask", "valid", "valid_mask", "attention_mask", "padding_mask", "pad_mask"),
+    "where": ("where", "mask", "loss_mask", "output_mask", "valid", "valid_mask", "attention_mask", "padding_mask",
+              "pad_mask"),
     "sample_weight": ("sample_weight", "sample_weights", "weights", "loss_weights"),
     "class_weight": ("class_weight", "class_weights", "weight"),
     "prior": ("prior",),
@@ -68,6 +69,7 @@ class Layout:
     """ "logits", "log-probabilities" or "probabilities" """
     axes: int = 2
     """of the logits, the least that the loss takes"""
+    most: int = 2
     class_axis: int = -1
     """of logits with three axes"""
     dtype: str = "float64"
@@ -83,8 +85,10 @@ class Callee:
     """ours to theirs, of the optional ones"""
     layout: Layout
     mask_dtype: str = "bool"
+    inverted: bool = False
+    """whether its mask is True where nothing counts"""
     required: tuple[str, ...] = ()
-    """those that have no default: what changes nothing is passed where nothing is given"""
+    """those that are always given: what changes nothing, where there is nothing else"""
 
     def __call__(
         self,
@@ -101,11 +105,12 @@ class Callee:
         others = {"labels": _formed(layout.form, labels, x.shape[-1], dtype or layout.dtype)}
         if layout.class_axis != -1 and x.ndim > 2:
             given = np.moveaxis(given, -1, layout.class_axis)
-            if layout.form == "one-hot":
+            if layout.form in ("one-hot", "given"):
                 others["labels"] = np.moveaxis(others["labels"], -1, layout.class_axis)
-        missing = {name: neutral(name, labels.shape, x.shape[-1]) for name in self.required if name not in arrays}
+        missing = {name: neutral(name, x.shape[:-1], x.shape[-1]) for name in self.required if name not in arrays}
         for name, array in (missing | dict(arrays)).items():
             kind = self.mask_dtype if name == "where" else None if name == "allowed" else dtype or layout.dtype
+            array = ~array if name == "where" and self.inverted else array
             others[name] = np.array(array, kind, order="C")
         used: list[Array] = []
 
@@ -129,10 +134,11 @@ class Callee:
             return Answer(loss, gradient, f"the gradient has shape {gradient.shape}, and the logits have {given.shape}")
         if layout.class_axis != -1 and x.ndim > 2:
             gradient = np.moveaxis(gradient, layout.class_axis, -1)
-        if loss.size == labels.size and loss.ndim:
-            loss = loss.reshape(labels.shape)
+        positions = x.shape[:-1]
+        if loss.size == np.prod(positions) and loss.ndim:
+            loss = loss.reshape(positions)
             if not cotangent:
-                gradient = gradient / used[0].reshape(labels.shape)[..., None]
+                gradient = gradient / used[0].reshape(positions)[..., None]
         return Answer(loss, _back(layout.inputs, x, gradient))
 
     def _call(self, x: Any, others: dict[str, Any]) -> Any:
@@ -186,13 +192,16 @@ def _back(inputs: str, x: Array, gradient: Array) -> Array:
     p = rows.softmax(x)
     if inputs == "probabilities":
         gradient = gradient * p
-    return np.asarray(gradient - p * gradient.sum(-1, keepdims=True))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(gradient - p * gradient.sum(-1, keepdims=True))
 
 
 def _formed(form: str, labels: Array, classes: int, dtype: str) -> Array:
     match form:
         case "indices":
             return labels
+        case "given":  # soft labels
+            return np.asarray(labels, dtype)
         case "column":
             return labels[..., None]
         case _:
@@ -246,7 +255,7 @@ def layouts(function: Callable[..., Any], names: Mapping[str, str]) -> Iterator[
         ("indices", "one-hot", "column"),
         orders,
     ):
-        yield Layout(logits, labels, form, inputs, least, class_axis, dtype)
+        yield Layout(logits, labels, form, inputs, least, least, class_axis, dtype)
 
 
 FLOAT64, FLOAT32 = 1e-11, 3e-4
@@ -260,8 +269,16 @@ class Found(NamedTuple):
     """whether a row's gradients are those of a softmax cross-entropy"""
 
 
-def find(function: Callable[..., Any], differentiate: Differentiate, names: Mapping[str, str], classes: int) -> Found:
+def find(
+    function: Callable[..., Any],
+    differentiate: Differentiate,
+    names: Mapping[str, str],
+    classes: int,
+    always: Collection[str] = (),
+) -> Found:
     """The first layout in which the gradients of two labels are those of a softmax cross-entropy.
+
+    Arguments that the loss has no default for, and those of ``always``, are given in every call.
 
     Raises:
         InputError: every layout raises an error, or none has a gradient.
@@ -271,10 +288,10 @@ def find(function: Callable[..., Any], differentiate: Differentiate, names: Mapp
     errors: dict[str, None] = {}
     failure: InputError | None = None
     bare = {parameter.name for parameter in parameters_of(function) if parameter.default is parameter.empty}
-    required = tuple(name for name, theirs in optional.items() if theirs in bare)
-    mask_dtypes = ("bool", "float64") if "where" in required else ("bool",)
-    for layout, mask_dtype in product(layouts(function, names), mask_dtypes):
-        callee = Callee(function, differentiate, optional, layout, mask_dtype, required)
+    required = tuple(name for name, theirs in optional.items() if theirs in bare or name in always)
+    masks = product(("bool", "float64"), (False, True)) if "where" in required else [("bool", False)]
+    for layout, mask in product(layouts(function, names), masks):
+        callee = Callee(function, differentiate, optional, layout, *mask, required)
         try:
             residual, error = _try(callee, classes)
         except InputError as refused:
@@ -314,7 +331,7 @@ def _try(callee: Callee, classes: int) -> tuple[float, str | None]:
         gradients = np.stack([answer.gradient.reshape(-1) for answer in answers])
         if not gradients.any():
             return np.inf, "no gradient"
-        if not all(answer.finite for answer in answers):
+        if not np.isfinite(gradients).all():
             return np.inf, None
         row = rows.fit(x, gradients)
         # Log-probabilities taken for logits have no softmax in their gradient, and logits taken for labels have q < 0.

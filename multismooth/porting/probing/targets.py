@@ -22,23 +22,27 @@ class Candidate(NamedTuple):
     """A spec's target that agrees."""
 
     spec: Spec
-    short: bool
-    """whether its numbers are those that a person would type"""
+    digits: int
+    """of its numbers: a person types few of them"""
 
 
 def snapped(value: float, tolerance: float) -> float:
-    """The shortest decimal within the tolerance, or a fraction such as 1/11, which is 0.1/1.1."""
+    """The shortest decimal within the tolerance, a fraction such as 1/11, which is 0.1/1.1, or a float32."""
     for digits in range(1, 9):
         if abs(round(value, digits) - value) <= tolerance:
             return round(value, digits) + 0.0
         fraction = float(Fraction(value).limit_denominator(1000))
-        if digits == 4 and abs(fraction - value) <= tolerance:
-            return fraction
+        single = float(np.float32(round(value, digits)))
+        for other in (fraction, single) if digits == 4 else ():
+            if abs(other - value) <= tolerance:
+                return other
     return value
 
 
-def is_short(value: float) -> bool:
-    return abs(round(value, 4) - value) < 1e-12
+def digits(spec: Spec) -> int:
+    """The most decimals that one of the target's numbers has; 5 stands for more than 4."""
+    numbers = spec.values or (spec.label_smoothing,)
+    return max(next((n for n in range(5) if abs(round(x, n) - x) < 1e-12), 5) for x in numbers)
 
 
 def target(spec: Spec, label: int, classes: int) -> Array:
@@ -52,6 +56,23 @@ def target(spec: Spec, label: int, classes: int) -> Array:
     return q
 
 
+def law(values: Mapping[int, tuple[float, float]], tolerance: float) -> str:
+    """How the label's part and each other class's depend on the number of classes, in words."""
+    sizes = np.array(list(values))
+    on, off = np.array(list(values.values())).T
+    of_label = {"": on, " more than each other class": on - off}
+    of_others = {"": off, "/K": off * sizes, "/(K − 1)": off * (sizes - 1), "/(K − 2)": off * (sizes - 2)}
+    return f"the label gets {_constant(of_label, tolerance)}, each other class {_constant(of_others, tolerance)}"
+
+
+def _constant(forms: Mapping[str, Array], tolerance: float) -> str:
+    for words, numbers in forms.items():
+        if np.ptp(numbers) <= 100 * tolerance:
+            number = 0.0 if abs(numbers[0]) <= tolerance else numbers[0]
+            return f"{number:.6g}{words}"
+    return " or ".join(f"{number:.6g}" for number in forms[""])
+
+
 def excluded(targets: Targets, tolerance: float) -> tuple[int, ...]:
     """Classes that receive nothing where others do."""
     classes = len(next(iter(targets.values())))
@@ -61,7 +82,7 @@ def excluded(targets: Targets, tolerance: float) -> tuple[int, ...]:
 
 
 def candidates(targets: Targets, tolerance: float) -> list[Candidate]:
-    """The specs whose targets these are, at this number of classes: those with short numbers first, then the simple."""
+    """The specs whose targets these are, at this number of classes: those of few digits first, then the simple."""
     exclude = excluded(targets, tolerance)
     y = next((label for label in targets if label not in exclude), None)
     if y is None:
@@ -80,11 +101,10 @@ def candidates(targets: Targets, tolerance: float) -> list[Candidate]:
     for fields in tries:
         spec = _spec(fields, exclude, tolerance)
         if spec is not None and agrees(spec, targets, tolerance):
-            numbers = spec.values or (spec.label_smoothing,)
-            found.append(Candidate(spec, all(map(is_short, numbers))))
+            found.append(Candidate(spec, digits(spec)))
     if found and found[0].spec.label_smoothing == 0 and found[0].spec.values is None:
         return found[:1]  # without smoothing the spreads are one
-    return sorted(found, key=lambda candidate: not candidate.short)
+    return sorted(found, key=lambda candidate: candidate.digits)
 
 
 def agrees(spec: Spec, targets: Targets, tolerance: float) -> bool:
