@@ -36,7 +36,7 @@ IMPOSSIBLE = """## A logit of −inf
 
 A class that is no position's label has a logit of −inf everywhere. A spec skips it where it receives no mass, and
 has a loss of +inf where it does, with a finite gradient in both. The loss of each package in its first comparison
-with this ε, and the worst difference between the gradients:
+with this ε, and the worst difference between the gradients (tokamax multiplies by a head, and −inf·0 is NaN):
 
 | dialect | package | ε = 0 | ε = 0.1 | gradient |
 |---|---|---|---|---|
