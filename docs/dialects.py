@@ -31,6 +31,16 @@ source*, it was read only.
 |---|---|---|---|---|---|---|
 """
 
+IMPOSSIBLE = """## A logit of −inf
+
+A class that is no position's label has a logit of −inf everywhere. A spec skips it where it receives no mass, and
+has a loss of +inf where it does, with a finite gradient in both. The loss of each package in its first comparison
+with this ε, and the worst difference between the gradients (tokamax multiplies by a head, and −inf·0 is NaN):
+
+| dialect | package | ε = 0 | ε = 0.1 | gradient |
+|---|---|---|---|---|
+"""
+
 
 def results() -> list[dict[str, Any]]:
     """What the modules of ``tests/peers`` have written."""
@@ -74,6 +84,19 @@ def compared(cases: list[dict[str, Any]]) -> str:
     return ", ".join(dict.fromkeys(part for case in cases for part in case["case"].split(", ")))
 
 
+def impossible(found: list[dict[str, Any]]) -> list[str]:
+    """One row for each dialect and package."""
+    lines = []
+    for result in found:
+        for name in by_dialect(result):
+            edges = {edge["ε"]: edge for edge in result["impossible"] if edge["dialect"] == name}
+            losses = [edges[epsilon]["loss"] if epsilon in edges else "" for epsilon in (0, 0.1)]
+            gradient = max((edge["gradient"] for edge in edges.values()), default=None)
+            last = "" if gradient is None else f"{gradient:.1e}"
+            lines.append(f"| `{name}` | {package(result)} | {losses[0]} | {losses[1]} | {last} |")
+    return sorted(lines, key=lambda line: line.split("`")[1])
+
+
 def page() -> str:
     found = results()
     head = HEAD.format(
@@ -97,6 +120,7 @@ def page() -> str:
         head + "\n".join(rows(found)),
         "## What was compared\n\nThe parts of the comparisons' names; the combinations are in `tests/peers`.",
         "\n".join(what),
+        IMPOSSIBLE + "\n".join(impossible(found)),
         "## What no spec says\n\nEach was shown by running the package.",
         "\n".join(facts),
         "## What is not to be had",

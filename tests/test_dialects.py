@@ -58,7 +58,7 @@ SPECS = {
     "speechbrain_nll": Spec(0.1, class_weight_rule="label_term", empty="nan"),
     "speechbrain_kldiv": Spec(0.1, "others", kl=True, ignore_index=0, reduction="sum"),
     "nemo": Spec(0.1, "others", denominator="weights"),
-    "mmpretrain": Spec(0.1, denominator="all", empty="nan"),
+    "mmpretrain": Spec(0.1, denominator="all"),
     "mmsegmentation": Spec(ignore_index=-100, denominator="all"),
     "scenic": Spec(0.1, denominator="weights"),
 }
@@ -359,6 +359,7 @@ CASES = [
     ),
     Case("marian-mean", dialects.marian(EPSILON, "ce-mean"), lambda d: masked_mean(d, uniform(d), 4), ("where",)),
     Case("sockeye", dialects.sockeye(EPSILON), lambda d: masked_mean(d, uniform(d), 9)),
+    Case("sockeye-fairseq", dialects.sockeye(EPSILON, "fairseq"), lambda d: masked_mean(d, others(d), 9)),
     Case("gluonnlp", dialects.gluonnlp(EPSILON), uniform),
     Case("maxtext", dialects.maxtext(0.01), lambda d: masked_mean(d, uniform(d, 0) + z_loss(d, 0.01), 9), ("where",)),
     Case("speechbrain_nll", dialects.speechbrain_nll(EPSILON), lambda d: masked_mean(d, uniform(d), 9), ("where",)),
@@ -506,6 +507,8 @@ def test_a_bad_smoothing_is_refused(name: str, smoothing: Any, reason: str) -> N
         (lambda: dialects.speechbrain_nll(reduction="batch"), "unknown_reduction"),
         (lambda: dialects.speechbrain_kldiv(reduction="batch"), "unknown_reduction"),
         (lambda: dialects.allennlp(average=None), "unknown_average"),  # type: ignore[arg-type]  # same
+        (lambda: dialects.sockeye(label_smoothing_impl="marian"), "unknown_label_smoothing_impl"),
+        (lambda: dialects.classy_vision(reduction="sum"), "unknown_reduction"),
         (lambda: dialects.marian(cost_type="ce-rescore"), "unknown_cost_type"),
         (lambda: dialects.mmpretrain(0.1, mode="multi_label"), "unknown_mode"),
         (lambda: dialects.article(lb_neg=-0.1), "values_out_of_range"),

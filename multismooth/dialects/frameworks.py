@@ -195,11 +195,19 @@ def tf_v1(
     return Spec(label_smoothing, reduction=chosen, denominator=denominator)
 
 
-@dialect("MLX cross_entropy", "ml-explore/mlx", "python/mlx/nn/losses.py", "0.32.4", executed=True, padding="none")
+@dialect(
+    "MLX cross_entropy",
+    "ml-explore/mlx",
+    "python/mlx/nn/losses.py",
+    "0.32.4",
+    executed=True,
+    not_expressed="N = 0, where it raises",
+    padding="none",
+)
 def mlx(label_smoothing: float = 0.0, reduction: Reduction = "none") -> Spec:
     """``mlx.nn.losses.cross_entropy``.
 
-    q = (1 − ε)·e_y + ε/K, times s. Nothing is ignored. Mean over N, with sample weights too; NaN when N = 0.
+    q = (1 − ε)·e_y + ε/K, times s. Nothing is ignored. Mean over N, with sample weights too.
     """
     return Spec(label_smoothing, reduction=reduction, denominator="all", empty="nan")
 
@@ -245,7 +253,8 @@ def burn(smoothing: float = 0.0, pad_tokens: int | None = None) -> Spec:
     "python/paddle/nn/functional/loss.py",
     "3.3.1",
     executed=True,
-    not_expressed="ignore_index beside smoothing",
+    not_expressed="ignore_index beside smoothing; a loss above 64 nats, which is cut there while its gradient is not; "
+    "N = 0, where it is NaN",
     padding="none",
 )
 def paddle(label_smoothing: float = 0.0, reduction: Reduction = "mean") -> Spec:

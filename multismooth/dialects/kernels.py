@@ -94,7 +94,7 @@ def apex(smoothing: float = 0.0, padding_idx: int = 0) -> Spec:
     "megatron/core/tensor_parallel/cross_entropy.py",
     "megatron-core 0.16.1",
     executed=True,
-    not_expressed="above one rank, where K and a mean are local; at gaps of 200 between logits, where it is inf",
+    not_expressed="above one rank, where K and a mean are local; at gaps of 200 between logits, where it is inf; ε = 1",
     padding="none",
 )
 def megatron(label_smoothing: float = 0.0) -> Spec:

@@ -14,7 +14,7 @@ from multismooth.spec import Spec
     "src/transformers/trainer_pt_utils.py",
     "5.23.0",
     executed=True,
-    not_expressed="other negative labels, which become class 0; labels shifted by one",
+    not_expressed="other negative labels, which become class 0; labels shifted by one; the smoothing's sum in float32",
     smoothing="epsilon",
 )
 def huggingface(epsilon: float = 0.1, ignore_index: int | None = -100) -> Spec:
@@ -134,14 +134,16 @@ def marian(label_smoothing: float = 0.0, cost_type: Literal["ce-sum", "ce-mean-w
     "sockeye/loss.py",
     "3.1.34",
     executed=True,
-    not_expressed="Sockeye 1 and 2 on MXNet, where ε is shared by the other classes",
+    not_expressed="Sockeye 1 and 2, on MXNet",
 )
-def sockeye(label_smoothing: float = 0.0) -> Spec:
+def sockeye(label_smoothing: float = 0.0, label_smoothing_impl: Literal["mxnet", "fairseq", "torch"] = "mxnet") -> Spec:
     """``CrossEntropyLoss`` of Sockeye 3. Label 0 is padding.
 
-    q = (1 − ε)·e_y + ε/K. Mean over n; NaN when n = 0.
+    q = (1 − ε)·e_y + ε/K; under ``"fairseq"`` q_y = 1 − ε and q_k = ε/(K − 1). Mean over n; NaN when n = 0.
     """
-    return Spec(label_smoothing, ignore_index=0, empty="nan")
+    spreads = {"mxnet": "uniform", "fairseq": "others", "torch": "uniform"}
+    spread = choose("sockeye", "label_smoothing_impl", label_smoothing_impl, spreads)
+    return Spec(label_smoothing, spread, ignore_index=0, empty="nan")
 
 
 @dialect("GluonNLP", "dmlc/gluon-nlp", "src/gluonnlp/loss.py", "85c6855", smoothing="alpha", padding="none")

@@ -98,7 +98,7 @@ def smp(smooth_factor: float = 0.0, ignore_index: int | None = -100, reduction: 
     "mmpretrain/models/losses/label_smooth_loss.py",
     "1.2.0",
     executed=True,
-    not_expressed='mode "multi_label", which has a sigmoid for each class; loss_weight',
+    not_expressed='mode "multi_label", which has a sigmoid for each class; loss_weight; N = 0, where it fails',
     smoothing="label_smooth_val",
     padding="none",
 )
@@ -108,11 +108,11 @@ def mmpretrain(
     """``LabelSmoothLoss`` of mmpretrain; avg_factor is the call's ``normalizer``.
 
     q = (1 − ε)·e_y + ε/K, where ``"classy_vision"`` takes ε/(1 + ε) for ε; a class weight w_k multiplies q_k. Mean
-    over N, with class weights too; NaN when N = 0.
+    over N, with class weights too.
     """
     epsilon = Spec(label_smooth_val).label_smoothing
     choices = {"original": epsilon, "classy_vision": epsilon / (1 + epsilon)}
-    return Spec(choose("mmpretrain", "mode", mode, choices), reduction=reduction, denominator="all", empty="nan")
+    return Spec(choose("mmpretrain", "mode", mode, choices), reduction=reduction, denominator="all")
 
 
 @dialect(
@@ -121,7 +121,7 @@ def mmpretrain(
     "mmseg/models/losses/cross_entropy_loss.py",
     "1.2.2",
     executed=True,
-    not_expressed="class weights, whose mean is over Σ w_y, the ignored label's included; loss_weight; sigmoids",
+    not_expressed="class weights, whose mean is over Σ w_y, the ignored label's included; 1.2e-7 added to the divisor",
     smoothing=None,
 )
 def mmsegmentation(
@@ -141,16 +141,18 @@ def mmsegmentation(
     "classy_vision/losses/label_smoothing_loss.py",
     "0.7.0",
     executed=True,
-    not_expressed="rows of ignore_index, which are classy_vision_ignored; its 1.2e-7 added to two divisors",
+    not_expressed="rows of ignore_index, which are classy_vision_ignored; its 1.2e-7 added to two divisors; N = 0, "
+    "where it raises",
     smoothing="smoothing_param",
     padding="none",
 )
-def classy_vision(smoothing_param: float = 0.0, reduction: Reduction = "mean") -> Spec:
+def classy_vision(smoothing_param: float = 0.0, reduction: Literal["mean", "none"] = "mean") -> Spec:
     """``LabelSmoothingCrossEntropyLoss`` of Classy Vision.
 
-    q_y = (1 + ε/K)/(1 + ε) and q_k = (ε/K)/(1 + ε), which is ``uniform`` with ε/(1 + ε). Mean over N; 0 when N = 0.
+    q_y = (1 + ε/K)/(1 + ε) and q_k = (ε/K)/(1 + ε), which is ``uniform`` with ε/(1 + ε). Mean over N; it has no sum.
     """
     epsilon = Spec(smoothing_param).label_smoothing
+    reduction = choose("classy_vision", "reduction", reduction, {"mean": "mean", "none": "none"})
     return Spec(epsilon / (1 + epsilon), reduction=reduction, denominator="all")
 
 

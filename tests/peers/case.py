@@ -79,6 +79,13 @@ def with_gap(batch: Batch = BATCH, gap: float = 200.0) -> Batch:
     return batch._replace(x=x)
 
 
+def with_impossible_class() -> Batch:
+    """The batch with a logit of −inf everywhere for a class that is no position's label."""
+    x = BATCH.x.copy()
+    x[..., 1] = -np.inf
+    return BATCH._replace(x=x)
+
+
 class Case(NamedTuple):
     """One comparison."""
 

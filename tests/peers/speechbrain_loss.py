@@ -85,6 +85,13 @@ def sum_is_no_sum() -> str:
     return f"a loss of shape {shape}"
 
 
+def one_per_sequence() -> str:
+    losses = nll(0.1, "batch")(torch.tensor(BATCH.x), BATCH)
+    assert losses.shape == (len(BATCH.y),)
+    assert losses.isnan().tolist() == [False, False, False, True]
+    return f"{', '.join(f'{loss:.6f}' for loss in losses.tolist())} for sequences of 5, 3, 1 and 0"
+
+
 def unsmoothed_padding() -> str:
     x = torch.tensor(BATCH.x)
     losses = [float(kldiv(e, "mean")(x, BATCH)) for e in (0.0, 1e-9)]
@@ -100,6 +107,7 @@ PEER = Peer(
     CASES,
     [
         Fact('the reduction "sum" of nll_loss reduces nothing', sum_is_no_sum),
+        Fact('the reduction "batch" gives the mean of each sequence, NaN for an empty one', one_per_sequence),
         Fact("kldiv_loss without smoothing is nll_loss, where padding counts", unsmoothed_padding),
     ],
 )
