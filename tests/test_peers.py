@@ -147,6 +147,6 @@ def test_every_module_has_run_in_the_version_that_is_pinned() -> None:
 def test_every_dialect_was_compared_or_cannot_be() -> None:
     executed = {found["dialect"] for _, found in CASES}
     assert not executed & set(PAGE.absent())
-    assert {name for name, row in DIALECTS.items() if row.executed} <= executed | set(PAGE.absent())
+    assert set(DIALECTS) <= executed | set(PAGE.absent())
     assert executed <= {name for name, row in DIALECTS.items() if row.executed} | set(INEXPRESSIBLE)
     assert len({result["package"] for result in RESULTS}) >= 14

@@ -109,7 +109,8 @@ def megatron(label_smoothing: float = 0.0) -> Spec:
     "cut-cross-entropy",
     "apple/ml-cross-entropy",
     "cut_cross_entropy/linear_cross_entropy.py",
-    "3a79837",
+    "25.1.1",
+    executed=True,
     not_expressed="logits that are never held; softcap; shift; the small gradients that it leaves out",
     smoothing=None,
 )

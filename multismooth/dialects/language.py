@@ -29,7 +29,8 @@ def huggingface(epsilon: float = 0.1, ignore_index: int | None = -100) -> Spec:
     "Hugging Face ForCausalLMLoss",
     "huggingface/transformers",
     "src/transformers/loss/loss_utils.py",
-    "read in 2026",
+    "5.23.0",
+    executed=True,
     not_expressed="labels shifted by one; float64, as it computes in float32",
     smoothing=None,
 )
