@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 import multismooth
 from multismooth.dialects import DIALECTS, Dialect
-from multismooth.lowering import ClassSums, lower
 from multismooth.numpy import smoothed_cross_entropy, smoothed_cross_entropy_totals
-from multismooth.numpy.functional import FUNCTIONS
+from multismooth.porting.target import target
 from multismooth.spec import Spec
 
 SMOOTHING = 0.1
@@ -94,14 +93,8 @@ def row(dialect: Dialect, batch: Batch) -> Row:
         divisor = f"{count:2.0f} {COUNTED.get(spec.denominator, counted)}"
     else:
         divisor = " - nothing: a sum" if spec.reduction == "sum" else " - per position; summed here"
-    return Row(library, spec, float(loss), *target(spec), divisor)
-
-
-def target(spec: Spec) -> tuple[float, float]:
-    """The probabilities of the label and of each other class that receives any."""
-    receivers = ClassSums(own=1.0, rest=float(CLASSES - 1 - len(spec.exclude)))
-    on, off, *_ = lower(spec, receivers, FUNCTIONS)
-    return on, off
+    on, off, *_ = target(spec, CLASSES)
+    return Row(library, spec, float(loss), on, off, divisor)
 
 
 def rows(batch: Batch) -> list[Row]:
@@ -143,8 +136,7 @@ def explanation(batch: Batch) -> Iterator[str]:
     total = replace(mean, reduction="sum")
     others = replace(total, spread="others")
     divergence = replace(others, kl=True)
-    on, off = target(others)
-    entropy = -on * math.log(on) - (CLASSES - 1) * off * math.log(off)
+    entropy = target(others, CLASSES).entropy
     same = SMOOTHING * CLASSES / (CLASSES - 1)
 
     steps = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 
 try:
     import typer
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         f"multismooth's command line needs {error.name}: pip install 'multismooth[cli]'", name=error.name
@@ -111,7 +112,7 @@ def _callable(where: str) -> Any:
         ) from error
 
 
-def _say(found: object, rendered, json: bool) -> None:  # type: ignore[no-untyped-def]
+def _say(found: Any, rendered: Callable[[Any], RenderableType], json: bool) -> None:
     if json:
         print(render.to_json(found))
     else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 from collections import Counter
 from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
@@ -179,13 +178,15 @@ class Spec:
         Spec(label_smoothing=0.1, spread='others')
         """
         text = json.dumps({"version": VERSION, "spec": asdict(self)}, indent=1) + "\n"
-        handle, unfinished = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)), suffix=".json")
+        where = os.path.realpath(path)  # a link stays one
+        unfinished = f"{where}.{os.urandom(4).hex()}"
         try:
-            with open(handle, "w", encoding="utf-8") as file:
+            with open(unfinished, "x", encoding="utf-8") as file:
                 file.write(text)
-            os.replace(unfinished, path)
+            os.replace(unfinished, where)
         except BaseException:
-            os.unlink(unfinished)
+            if os.path.exists(unfinished):
+                os.unlink(unfinished)
             raise
 
     @classmethod

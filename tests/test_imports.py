@@ -27,7 +27,7 @@ ARROWS: dict[str, tuple[set[str], set[str]]] = {
     "plots": ({"porting"}, {"matplotlib"}),
     "cli": ({"errors", "porting", "plots"}, {"typer", "rich"}),
     "__init__": (CORE, set()),
-    "__main__": ({*CORE, "__init__", "numpy"}, {"numpy"}),
+    "__main__": ({*CORE, "__init__", "numpy", "porting"}, {"numpy"}),
     "numpy": (CORE, {"numpy"}),
     "torch": (CORE, {"numpy", "torch"}),
     "jax": (CORE, {"numpy", "jax"}),

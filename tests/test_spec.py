@@ -339,6 +339,24 @@ def test_a_spec_takes_the_place_of_another_as_a_whole(tmp_path: Path, monkeypatc
     assert Spec.load(path) == Spec(0.2)
 
 
+def test_a_saved_spec_is_for_whom_other_files_are(tmp_path: Path) -> None:
+    Spec(0.1).save(tmp_path / "loss.json")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "loss.json").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "link.json").symlink_to(tmp_path / "loss.json")
+    Spec(0.1).save(tmp_path / "link.json")
+    assert (tmp_path / "link.json").is_symlink()
+    assert Spec.load(tmp_path / "loss.json") == Spec(0.1)
+
+
+def test_no_folder_is_made(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Spec(0.1).save(tmp_path / "none" / "loss.json")
+
+
 @pytest.mark.parametrize(
     ("reason", "content"),
     [
