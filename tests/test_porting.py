@@ -18,7 +18,7 @@ from multismooth.dialects import DIALECTS, INEXPRESSIBLE
 from multismooth.lowering import smooths
 from multismooth.numpy import smoothed_cross_entropy, smoothed_cross_entropy_vjp
 from multismooth.porting import Identification, compare, explain, identify, loss, render, target
-from multismooth.porting.batches import batches, read
+from multismooth.porting.batches import batches, outcome, read
 from multismooth.porting.explain import CLASS_WEIGHTS, DENOMINATORS, SPREAD
 from multismooth.spec import CLASS_WEIGHT_RULES, SPREADS
 from multismooth.spec import DENOMINATORS as ALL_DENOMINATORS
@@ -109,6 +109,27 @@ def test_the_reduction_in_symbols(spec: Spec, reduction: str) -> None:
     assert ("lse²" in explain(spec).formula) == (spec.z_loss > 0)
 
 
+@pytest.mark.parametrize(
+    ("spec", "edges"),
+    [
+        (Spec(), ["an error where values can be read, NaN in its row elsewhere", "0, and the gradient is 0"]),
+        (Spec(out_of_range="nan", empty="nan"), ["NaN in its row", "NaN, and the gradient is 0"]),
+        (Spec(reduction="sum"), ["an error where values can be read, NaN in its row elsewhere"]),
+    ],
+)
+def test_the_edges_in_words(spec: Spec, edges: list[str]) -> None:
+    *found, infinite = explain(spec).edges
+    assert [edge.partition(": ")[2] for edge in found] == edges
+    assert infinite.startswith("a −inf logit")
+
+
+def test_a_target_in_words() -> None:
+    assert explain("keras_sparse").formula.startswith("q = e_y;")
+    assert explain("keras_sparse").words == "the label alone"
+    assert explain("article").formula.startswith("q_y = 0.9, q_k = 0.005;")
+    assert target(Spec(values=(0.9, 0.05), exclude=(0,)), 2)[:4] == (0.9, 0.0, 0, 0.9)
+
+
 @pytest.mark.parametrize("classes", [1, 0, True, 2.0, "10"])
 def test_too_few_classes_are_refused(classes: Any) -> None:
     with pytest.raises(InputError) as caught:
@@ -142,7 +163,7 @@ WHEN = {
     "class_weight_rule": ("with class weights",),
     "ignore_index": ("with the label 2",),
     "out_of_range": ("with a label out of range",),
-    "empty": ("where nothing counts",),
+    "empty": ("where nothing counts", "without positions"),
 }
 
 
@@ -180,30 +201,56 @@ def test_each_denominator_is_found(denominator: str) -> None:
     assert found.gradient
 
 
+def test_a_little_is_a_difference_too() -> None:
+    assert not compare(Spec(0.1), Spec(0.1 + 1e-9), K).same
+    assert not compare(Spec(0.1, z_loss=0.1), Spec(0.1, z_loss=0.1 + 1e-9), K).same
+
+
+def test_z_loss_and_entropy_know_no_factor() -> None:
+    """They are not part of the target, and so its mass is no factor of theirs."""
+    for rest in ({"z_loss": 0.1}, {"kl": True}):
+        found = compare(Spec(0.1, **rest), Spec(0.1, "leaky", **rest), K)
+        assert found.factor == 1
+        assert [difference.choice for difference in found.remaining] == ["target"]
+
+
+def test_a_coefficient_of_the_z_loss_is_a_parameter() -> None:
+    assert compare("liger", Spec(0.1, z_loss=0.01, ignore_index=-100), K).parameters == {"lse_square_scale": 0.01}
+
+
+def test_a_mean_by_another_divisor_is_nearer_than_a_sum() -> None:
+    found = compare("keras_weighted_mean", "timm", K)
+    assert found.parameters == {}
+    assert compare("tf_v1", "huggingface", K).parameters.get("reduction") != "weighted_sum"
+
+
 def test_what_does_not_show_is_no_difference() -> None:
     """With ε = 0 there is nothing to spread."""
     assert compare(Spec(0.0), Spec(0.0, "others", exclude=(3,)), K).same
 
 
-TRANSFORMATIONS = [
-    ("huggingface", "fairseq", 32000, {"epsilon": 0.1 * 32000 / 31999, "ignore_index": 1}, 1.0),
-    ("fairseq", "fairseq_2020", 10, {"label_smoothing": 0.1 * 9 / 10}, 1.0),
-    ("timm", "classy_vision", 10, {"smoothing": 0.1 / 1.1}, 1.0),
-    ("classy_vision", "timm", 10, {"smoothing_param": 0.1 / 0.9}, 1.0),
-    ("huggingface", "pytorch_loss", 10, {"epsilon": 0.1 / 0.99}, 0.99),
-    ("huggingface", "article", 10, {"epsilon": 0.05 / 0.945, "ignore_index": 255}, 0.945),
-    ("article", "huggingface", 10, {"lb_pos": 0.91, "lb_neg": 0.01, "ignore_index": -100}, 1.0),
-    ("keras_weighted_mean", "keras", 10, {}, 1.0),
-    ("tf_v1", "keras_weighted_mean", 10, {"reduction": "weighted_mean"}, 1.0),
-    ("t5x", "flax_wmt", 10, {"loss_normalizing_factor": "NUM_REAL_TARGET_TOKENS"}, 1.0),
-    ("espnet", "speechbrain_kldiv", 10, {"padding_idx": 0}, 1.0),
-    ("liger", "flash_attention", 10, {}, 1.0),
+TRANSFORMATIONS: list[tuple[str, str, int, dict[str, Any], float, list[str]]] = [
+    ("huggingface", "fairseq", 32000, {"epsilon": 0.1 * 32000 / 31999, "ignore_index": 1}, 1.0, ["reduction"]),
+    ("fairseq", "fairseq_2020", 10, {"label_smoothing": 0.1 * 9 / 10}, 1.0, []),
+    ("timm", "classy_vision", 10, {"smoothing": 0.1 / 1.1}, 1.0, ["empty"]),
+    ("classy_vision", "timm", 10, {"smoothing_param": 0.1 / 0.9}, 1.0, ["empty"]),
+    ("huggingface", "pytorch_loss", 10, {"epsilon": 0.1 / 0.99}, 0.99, []),
+    ("huggingface", "article", 10, {"epsilon": 0.05 / 0.945, "ignore_index": 255}, 0.945, []),
+    ("article", "huggingface", 10, {"lb_pos": 0.91, "lb_neg": 0.01, "ignore_index": -100}, 1.0, []),
+    ("keras_weighted_mean", "keras", 10, {}, 1.0, ["reduction"]),
+    ("tf_v1", "keras_weighted_mean", 10, {"reduction": "weighted_mean"}, 1.0, []),
+    ("t5x", "flax_wmt", 10, {"loss_normalizing_factor": "NUM_REAL_TARGET_TOKENS"}, 1.0, ["ignore_index"]),
+    ("espnet", "speechbrain_kldiv", 10, {"padding_idx": 0}, 1.0, ["reduction"]),
+    ("liger", "flash_attention", 10, {}, 1.0, ["reduction", "empty"]),
 ]
 
 
-@pytest.mark.parametrize(("a", "b", "classes", "parameters", "factor"), TRANSFORMATIONS)
-def test_what_makes_them_the_same(a: str, b: str, classes: int, parameters: dict[str, Any], factor: float) -> None:
+@pytest.mark.parametrize(("a", "b", "classes", "parameters", "factor", "remaining"), TRANSFORMATIONS)
+def test_what_makes_them_the_same(
+    a: str, b: str, classes: int, parameters: dict[str, Any], factor: float, remaining: list[str]
+) -> None:
     found = compare(a, b, classes)
+    assert [difference.choice for difference in found.remaining] == remaining
     assert found.parameters.keys() == parameters.keys()
     for name, value in parameters.items():
         assert found.parameters[name] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-14))
@@ -251,6 +298,15 @@ def test_the_distance_on_a_batch_of_ones_own(tmp_path: Path) -> None:
     assert found.distance.gradient == pytest.approx(5)
     assert found.distance.angle == pytest.approx(0, abs=1e-9)
     np.testing.assert_allclose(found.distance.losses[0], smoothed_cross_entropy(**arrays, spec=dialects.timm(0.1)))
+
+
+def test_the_angle_between_gradients() -> None:
+    found, arrays = compare("torch", "article", K), batches(K, (-100, 255))["with a mask"]
+    one, other = (outcome(loss(name).spec, arrays).gradient.ravel() for name in ("torch", "article"))
+    cosine = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+    assert found.distance.angle == pytest.approx(math.degrees(math.acos(cosine)), rel=1e-6)
+    assert found.distance.gradient == pytest.approx(np.linalg.norm(other - one) / np.linalg.norm(one))
+    assert found.distance.angle > 0.5
 
 
 def test_batches_show_what_they_are_for() -> None:

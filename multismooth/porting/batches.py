@@ -64,6 +64,7 @@ def batches(classes: int, ignored: Iterable[int] = ()) -> dict[str, Arrays]:
     for label in sorted(set(ignored)):
         found[f"with the label {label}"] = plain | {"labels": np.where(mask, labels, label)}
     found["where nothing counts"] = plain | {"where": np.zeros(shape, bool)}
+    found["without positions"] = {name: array[:0] for name, array in plain.items()}
     bad = np.where(np.arange(size).reshape(shape) == 1, classes + 1_000_003, labels)
     found["with a label out of range"] = plain | {"labels": bad}
     return found

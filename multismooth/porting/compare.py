@@ -222,7 +222,7 @@ class _Match(NamedTuple):
     """How near a spec is to the one that is wanted."""
 
     misses: int
-    """choices that are not its"""
+    """choices that are not its, of those that a parameter of some dialect makes"""
     factor: float
     """what its loss is to be multiplied with"""
 
@@ -291,16 +291,12 @@ def _match(a: Spec, b: Spec, classes: int) -> _Match:
     if math.isclose(factor, 1, rel_tol=ROUNDING):
         factor = 1.0
     close = all(math.isclose(x * factor, y, rel_tol=ROUNDING) for x, y in zip(one[:2], other[:2], strict=True))
-    excluded = a.exclude != b.exclude and (one.off > 0 or other.off > 0)
-    means = a.reduction == b.reduction == "mean"
     misses = [
-        not close or excluded,
-        a.kl != b.kl,
-        *(getattr(a, field) != getattr(b, field) for field in ("z_loss", "ignore_index", "out_of_range")),
-        3 * (a.reduction != b.reduction),  # another divisor, or another answer for nothing, is nearer
-        a.class_weight_rule != b.class_weight_rule,
-        means and a.denominator != b.denominator,
-        means and a.empty != b.empty,
+        not close,
+        a.z_loss != b.z_loss,
+        a.ignore_index != b.ignore_index,
+        2 * (a.reduction != b.reduction),  # a mean by another divisor is nearer
+        a.reduction == b.reduction == "mean" and a.denominator != b.denominator,
     ]
     return _Match(sum(misses), factor if close else 1.0)
 
