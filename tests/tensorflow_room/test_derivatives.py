@@ -235,3 +235,27 @@ def test_a_bad_label_makes_its_row_nan_in_a_graph() -> None:
     labels = tf.constant([[0, 4, 1], [-1, 2, 3]])
     loss = tf.function(smoothed_cross_entropy)(LOGITS, labels, Spec(reduction="none"))
     assert np.isnan(loss).tolist() == [[False, True, False], [True, False, False]]
+
+
+def soft_with_a_zero(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Of the class that is excluded the target is 0, and its slope −log p is not."""
+    weights = tf.constant([0.5, 1.0, 2.0], tf.float64)
+    spec = Spec(0.3, exclude=(2,), class_weight_rule="expected", reduction="none")
+    return smoothed_cross_entropy(logits, labels, spec, class_weight=weights)
+
+
+def test_a_target_of_0_has_a_slope_past_the_custom_gradient() -> None:
+    """Forward mode and vectorized_map differentiate the operations themselves."""
+    logits = tf.constant([[0.5, -1.0, 2.0], [1.0, 0.0, -0.5]], tf.float64)
+    labels = tf.constant([[0.75, 0.25, 0.0], [0.5, 0.5, 0.0]], tf.float64)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(labels)
+        plain = soft_with_a_zero(labels, logits)
+        mapped = tf.vectorized_map(lambda pair: soft_with_a_zero(*pair), (labels[None], logits[None]))[0]
+    right = tape.gradient(plain, labels)
+    assert (right[:, 2].numpy() != 0).all()
+    np.testing.assert_allclose(tape.gradient(mapped, labels), right, **CLOSE)
+    tangent = tf.one_hot([2, 2], 3, dtype=tf.float64)
+    with tf.autodiff.ForwardAccumulator(labels, tangent) as accumulator:
+        value = soft_with_a_zero(labels, logits)
+    np.testing.assert_allclose(accumulator.jvp(value), right[:, 2], **CLOSE)
