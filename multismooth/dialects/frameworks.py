@@ -14,7 +14,7 @@ from multismooth.spec import Spec
     "aten/src/ATen/native/LossNLL.cpp",
     "2.13.0",
     executed=True,
-    not_expressed="ε < 0 counts as 0; a loss in half precision",
+    not_expressed="ε < 0 counts as 0; a loss in half precision; a gradient of NaN where the labels that count weigh 0",
 )
 def torch(label_smoothing: float = 0.0, ignore_index: int | None = -100, reduction: Reduction = "mean") -> Spec:
     """``torch.nn.functional.cross_entropy`` with class indices; ``nn.CrossEntropyLoss``.

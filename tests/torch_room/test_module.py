@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from multismooth import InputError, Spec, dialects
 from multismooth.torch import SmoothedCrossEntropy, smoothed_cross_entropy
 
-RANDOM = torch.Generator().manual_seed(0)
+RANDOM = torch.Generator()
 CLASSES = 5
 WEIGHT = torch.tensor([0.5, 1.0, 2.0, 0.0, 3.0], dtype=torch.float64)
 SHAPES = {"[K]": (), "[N, K]": (6,), "[N, K, d1]": (3, 4), "[N, K, d1, d2]": (2, 3, 4)}
@@ -23,6 +23,12 @@ by_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 by_reduction = pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 by_smoothing = pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 1.0])
 by_weight = pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """A test's numbers are its own, whichever tests ran before it in the same process."""
+    RANDOM.manual_seed(0)
 
 
 def logits_of(shape: tuple[int, ...]) -> Tensor:
@@ -84,11 +90,15 @@ def test_nothing_but_ignored_labels(reduction: str) -> None:
     assert torch.autograd.grad(ours.sum(), logits)[0].count_nonzero() == 0
 
 
-def test_no_weight_at_the_labels() -> None:
-    """Σ w_y is 0: NaN, as the host's."""
-    logits, target = logits_of((2,)), torch.tensor([3, 3])
-    assert SmoothedCrossEntropy(WEIGHT)(logits, target).isnan()
-    assert nn.CrossEntropyLoss(WEIGHT)(logits, target).isnan()
+@pytest.mark.parametrize("target", [torch.tensor(3), torch.tensor([3, 3])], ids=["[K]", "[N, K]"])
+def test_no_weight_at_the_labels(target: Tensor) -> None:
+    """Σ w_y is 0: NaN, as the host's, whose gradient is NaN too; ours is 0."""
+    logits = logits_of(tuple(target.shape)).requires_grad_()
+    ours, theirs = SmoothedCrossEntropy(WEIGHT)(logits, target), nn.CrossEntropyLoss(WEIGHT)(logits, target)
+    assert ours.isnan()
+    assert theirs.isnan()
+    assert torch.autograd.grad(ours, logits)[0].count_nonzero() == 0
+    assert torch.autograd.grad(theirs, logits)[0].isnan().all()
 
 
 def test_the_parameters_are_the_host_s_in_order() -> None:
