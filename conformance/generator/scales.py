@@ -1,6 +1,7 @@
 """Yardsticks for tolerances: how large the numbers are whose rounding an implementation may show.
 
-Position: s = max(|ℓ|, H if kl, 2·z_loss·|lse|·max(|max x|, L)) with L = lse − max x, and where the
+Position: s = max(|ℓ|, H if kl, 2·z_loss·|lse|·max(|max x|, L)) with L = lse − max x; under kl also
+Σ_k q_k·|log q_k + 1| where q is smoothed: q rounds, and H moves with it, though it may be 0; and where the
 label's own coefficient beyond its share of the smoothing mass is negative (ε near 1), that times
 max x − x_y, which cancels. A reduction adds s as it adds ℓ.
 
@@ -64,8 +65,14 @@ class Yardsticks:
             return ZERO
         parts = [abs(loss), self._cancelling_hit(i), self._z_part(i)]
         if self.problem.spec["kl"]:
-            parts.append(oracle.entropy(oracle.target(self.problem, position)))
+            parts += self._entropy_parts(position)
         return max(parts)
+
+    def _entropy_parts(self, position: Position) -> list[Number]:
+        """H, and how it moves with the rounding of a q that is smoothed."""
+        q = oracle.target(self.problem, position)
+        moves = oracle.total(oracle.each(lambda q_k: q_k * abs(mp.log(q_k) + 1) if q_k else ZERO, q))
+        return [oracle.entropy(q), moves if self._share(position) else ZERO]
 
     def _z_part(self, i: int) -> Number:
         z = mp.mpf(self.problem.spec["z_loss"])
