@@ -1,11 +1,14 @@
 """``python -m multismooth``: one batch, as the libraries in use compute its loss. It needs NumPy only.
 
+With arguments it is the command ``multismooth``.
+
 What it prints is ASCII, so that every terminal can show it.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import groupby
@@ -175,7 +178,12 @@ def report() -> Iterator[str]:
 
 
 def main() -> None:
-    print("\n".join(report()))
+    if sys.argv[1:]:
+        from multismooth import cli  # here, for it needs more than NumPy
+
+        cli.main()
+    else:
+        print("\n".join(report()))
 
 
 if __name__ == "__main__":

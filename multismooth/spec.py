@@ -211,6 +211,33 @@ class Spec:
             raise InputError("unknown_version", call, fact, "Take the multismooth that wrote it")
         return cls(**_fields(saved["spec"], call))
 
+    def as_native(self, framework: str) -> str:
+        """Source code of a function ``loss`` that equals this spec, in a framework's own functions.
+
+        The code needs no multismooth. It takes class indices, with the class axis where the framework has it: axis 1
+        in PyTorch, the last elsewhere; and by keyword, all optional, the arrays that a field speaks of:
+        ``sample_weight`` for the denominators of weights and sequences, ``class_weight`` for those of class weights
+        or another rule than ``"per_class"``, and ``where`` if neither ``ignore_index`` nor a weight can mask. It has
+        no soft labels, prior, allowed classes or normalizer.
+
+        Loss and gradient to the logits are the spec's to rounding, which is that of the framework's own log_softmax:
+        a confident row without smoothing may be 0, and a class weight of 0 times an infinite loss is NaN. Where a
+        framework's own function differs on another edge, a comment in the code says so.
+
+        Args:
+            framework: ``"torch"``, ``"optax"``, ``"keras"`` or ``"tensorflow"``.
+
+        Raises:
+            InputError: another framework, or a label that the framework's labels cannot hold.
+
+        >>> code = Spec(0.1, ignore_index=255, denominator="class_weights", empty="nan").as_native("torch")
+        >>> print(code.splitlines()[-1].strip())
+        return F.cross_entropy(logits, labels, weight=class_weight, ignore_index=255, label_smoothing=0.1)
+        """
+        from multismooth.porting.native import source  # what only a port needs is not loaded before
+
+        return source(self, framework)
+
 
 def as_spec(spec: Spec | float, call: str) -> Spec:
     """The spec itself; a number stands for ``Spec(label_smoothing=number)``."""

@@ -34,6 +34,7 @@ ELSEWHERE = {
     "unknown_dialect": "test_porting.py",
     "class_needs_arguments": "torch_room/test_identify.py",
     "framework_missing": "test_porting.py",
+    "native_label_too_large": "test_native.py",
     "no_layout": "torch_room/test_identify.py",
     "no_such_callable": "test_porting.py",
     "not_an_identification": "test_porting.py",

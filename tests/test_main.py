@@ -34,6 +34,10 @@ def test_it_runs_in_seconds_and_fits_a_terminal() -> None:
     assert all(line == line.rstrip() for line in report.splitlines())
 
 
+def test_with_arguments_it_is_the_command() -> None:
+    assert "q = (1 − ε)·e_y" in run("-m", "multismooth", "explain", "torch")
+
+
 def test_it_imports_no_framework() -> None:
     script = f"import runpy, sys; runpy.run_module('multismooth', run_name='__main__'); \
 print('loaded:', [name for name in {FRAMEWORKS} if name in sys.modules])"

@@ -410,7 +410,7 @@ def test_pictures(tmp_path: Path, command: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("arguments", [("explain", "torhc"), ("compare", "torch", "fastai")])
 def test_a_bad_name_is_one_sentence(arguments: tuple[str, ...]) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "multismooth.cli", *arguments], capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "multismooth", *arguments], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 2
     assert done.stdout == ""
