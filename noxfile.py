@@ -11,7 +11,7 @@ import nox
 nox.needs_version = ">=2025.2"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "types", "vectors", "tests", "conformance", "package", "lowest"]
+nox.options.sessions = ["lint", "types", "vectors", "tests", "conformance", "package", "lowest", "moves"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 RESULTS = Path("results/conformance")
@@ -147,6 +147,13 @@ def lowest(session: nox.Session) -> None:
     for adapter in ("reference", "torch_room", "jax_room", "tensorflow_room", "keras_on_tensorflow"):
         selected = ("-k", "by-hand", "--multismooth-modes=all")
         suite(session, adapter, *selected, "--numprocesses=2", tests="/test_vectors.py")
+
+
+@nox.session
+def moves(session: nox.Session) -> None:
+    """The porting guide's scripts: the loss is the same before and after, and a wrong port is noticed."""
+    install(session, "port")
+    session.run("pytest", "tests/moves_room", "--numprocesses=2", "--quiet", "--durations=5", env=QUIET)
 
 
 @nox.session(default=False)

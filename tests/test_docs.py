@@ -30,6 +30,10 @@ def test_the_page_of_choices_is_what_the_reference_says() -> None:
     assert (ROOT / "docs/choices.md").read_text(encoding="utf-8") == _module(ROOT / "docs/choices.py").page()
 
 
+def test_the_porting_guide_is_what_the_scripts_and_the_tools_say() -> None:
+    assert (ROOT / "docs/porting.md").read_text(encoding="utf-8") == _module(ROOT / "docs/porting.py").page()
+
+
 def test_the_readme_lists_every_denominator() -> None:
     assert re.findall(r'^\| `"(\w+)"` \|', README, re.MULTILINE) == list(DENOMINATORS)
 
