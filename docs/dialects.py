@@ -41,6 +41,17 @@ with this ε, and the worst difference between the gradients (tokamax multiplies
 |---|---|---|---|---|
 """
 
+BLIND = """## As black boxes
+
+`multismooth identify` sees what goes into each loss and what comes out, value and gradient at K = 7, and finds a
+spec. This one computes the package's numbers on the batch above within the same bounds. Edges that no spec has are
+named beside it; where none fits at all, the names say why. At K = 7 other spreads have the same target, and where no
+weights are given several denominators are the same: the simplest is listed.
+
+| dialect | package | the spec that was found | named beside it |
+|---|---|---|---|
+"""
+
 
 def results() -> list[dict[str, Any]]:
     """What the modules of ``tests/peers`` have written."""
@@ -97,6 +108,17 @@ def impossible(found: list[dict[str, Any]]) -> list[str]:
     return sorted(lines, key=lambda line: line.split("`")[1])
 
 
+def blind(found: list[dict[str, Any]]) -> list[str]:
+    """One row for each loss that was identified."""
+    lines = []
+    for result in found:
+        for seen in result["identified"]:
+            spec = "none" if seen["spec"] is None else f"`{seen['spec']}`"
+            named = ", ".join(f"`{name}`" for name in seen["deviations"])
+            lines.append(f"| `{seen['dialect']}` | {package(result)} | {spec} | {named} |")
+    return sorted(lines, key=lambda line: line.split("`")[1])
+
+
 def page() -> str:
     found = results()
     head = HEAD.format(
@@ -121,6 +143,7 @@ def page() -> str:
         "## What was compared\n\nThe parts of the comparisons' names; the combinations are in `tests/peers`.",
         "\n".join(what),
         IMPOSSIBLE + "\n".join(impossible(found)),
+        BLIND + "\n".join(blind(found)),
         "## What no spec says\n\nEach was shown by running the package.",
         "\n".join(facts),
         "## What is not to be had",

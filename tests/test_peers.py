@@ -15,6 +15,7 @@ from multismooth import InputError, Spec
 from multismooth.dialects import DIALECTS, INEXPRESSIBLE
 from multismooth.numpy import smoothed_cross_entropy, smoothed_cross_entropy_totals, smoothed_cross_entropy_vjp
 from multismooth.spec import DENOMINATORS
+from tests.peers.blind import identified
 from tests.peers.case import BATCH, NO_POSITIONS, NOTHING, Batch, Case, Peer, cotangent
 from tests.peers.compare import TOLERANCE, compared, difference
 from tests.test_docs import _module
@@ -29,11 +30,11 @@ CASES = [(result, case) for result in RESULTS for case in result["cases"]]
 def reference(spec: Spec, **arrays: str) -> Peer:
     """A package that computes this spec, beside the dialect of PyTorch."""
 
-    def differentiate(loss: Any, batch: Batch) -> tuple[Any, Any]:
+    def differentiate(loss: Any, batch: Batch, pulled: Any = cotangent) -> tuple[Any, Any]:
         arguments = {name: getattr(batch, array) for name, array in arrays.items()}
         labels = batch.labels(-100)
         value = smoothed_cross_entropy(batch.x, labels, spec, **arguments)
-        gradient = smoothed_cross_entropy_vjp(cotangent(np.shape(value)), batch.x, labels, spec, **arguments)
+        gradient = smoothed_cross_entropy_vjp(pulled(np.shape(value)), batch.x, labels, spec, **arguments)
         return value, gradient
 
     return Peer("numpy", "a loss", differentiate, [])
@@ -100,6 +101,34 @@ def test_what_is_added_to_a_denominator_is_seen() -> None:
     compared(peer, case(added=1e-6))
     with pytest.raises(AssertionError):
         compared(peer, case())
+
+
+def test_a_black_box_is_identified() -> None:
+    seen = identified(reference(TORCH, class_weight="w"), case())
+    assert seen["spec"] == repr(TORCH)
+    assert seen["sure"] == "open"
+
+
+def test_a_black_box_that_no_spec_computes_is_named() -> None:
+    right = reference(TORCH, class_weight="w")
+
+    def scaled(loss: Any, batch: Batch, pulled: Any = cotangent) -> tuple[Any, Any]:
+        value, gradient = right.differentiate(loss, batch, pulled)
+        return value, gradient * 1.01
+
+    wrong = right._replace(differentiate=scaled)
+    with pytest.raises(AssertionError, match="gradient_not_the_loss_s"):
+        identified(wrong, case())
+    with pytest.raises(AssertionError, match="sure: open"):
+        identified(right._replace(misfits={"torch": ("target",)}), case())
+
+
+def test_every_loss_was_identified() -> None:
+    """But that of probabilities alone, which torch_room/test_identify.py has."""
+    named = {(result["package"], seen["dialect"]) for result in RESULTS for seen in result["identified"]}
+    assert named == {(result["package"], found["dialect"]) for result, found in CASES} - {
+        ("torch", "torch_probabilities")
+    }
 
 
 def test_no_two_denominators_are_the_same() -> None:

@@ -120,12 +120,16 @@ class Peer(NamedTuple):
     """as the registry spells it"""
     loss: str
     """where its loss is imported from"""
-    differentiate: Callable[[Callable[[Any, Batch], Any], Batch], tuple[Any, Any]]
+    differentiate: Callable[..., tuple[Any, Any]]
     """the loss and its gradient, times ``cotangent``, from a bridge"""
     cases: Sequence[Case]
     facts: Sequence[Fact] = ()
     precision: str = "float64"
     """what the package computes in"""
+    misfits: Mapping[str, Sequence[str]] = MappingProxyType({})
+    """for the dialects whose loss, seen as a black box, no spec computes: the deviations that ``identify`` names"""
+    reads_outside: bool = False
+    """whether its loss reads beyond its arrays at a label out of range"""
 
 
 def cotangent(shape: tuple[int, ...]) -> NDArray[np.float64]:

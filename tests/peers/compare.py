@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
-import warnings
 from dataclasses import asdict
 from itertools import product
 from typing import Any
@@ -33,13 +30,14 @@ def spec_of(case: Case) -> Spec:
     return case.spec
 
 
-def ours(case: Case) -> tuple[Any, Any]:
-    """The reference's loss, and its gradient times ``cotangent``."""
-    spec, batch = spec_of(case), case.batch
+def ours(case: Case, spec: Spec | None = None) -> tuple[Any, Any]:
+    """The reference's loss, and its gradient times ``cotangent``; under another ``spec`` on the same arrays."""
+    batch, ignored = case.batch, spec_of(case).ignore_index
+    spec = spec_of(case) if spec is None else spec
     arguments: dict[str, Any] = {
         name: getattr(batch, value) if isinstance(value, str) else value for name, value in case.arguments.items()
     }
-    labels = arguments.pop("labels", batch.y if spec.ignore_index is None else batch.labels(spec.ignore_index))
+    labels = arguments.pop("labels", batch.y if ignored is None else batch.labels(ignored))
     if case.added:
         total = smoothed_cross_entropy_totals(batch.x, labels, spec, **arguments)
         arguments["normalizer"] = total.weight + case.added
@@ -49,9 +47,7 @@ def ours(case: Case) -> tuple[Any, Any]:
 
 def theirs(peer: Peer, case: Case) -> tuple[Any, Any]:
     """The package's."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return peer.differentiate(case.theirs, case.batch)
+    return peer.differentiate(case.theirs, case.batch)
 
 
 def compared(peer: Peer, case: Case) -> dict[str, Any]:
@@ -103,17 +99,3 @@ def difference(theirs: Any, ours: Any) -> float:
     if not np.isfinite(theirs[finite]).all():
         return float("inf")
     return float(np.abs(theirs - ours)[finite].max() / (np.abs(ours[finite]).max() or 1.0))
-
-
-def report(peer: Peer) -> str:
-    """All cases and facts, as JSON."""
-    result = {
-        "package": peer.package,
-        "version": importlib.metadata.version(peer.package),
-        "loss": peer.loss,
-        "precision": peer.precision,
-        "cases": [compared(peer, case) for case in peer.cases],
-        "impossible": impossible(peer),
-        "facts": [{"says": fact.says, "shows": fact.shows()} for fact in peer.facts],
-    }
-    return json.dumps(result, indent=1, ensure_ascii=False) + "\n"

@@ -53,4 +53,5 @@ PEER = Peer(
     CASES,
     [Fact("an empty batch is an error", empty)],
     precision="float32",
+    reads_outside=True,
 )

@@ -86,10 +86,11 @@ def _may_be_rounded(found: Found, answer: Identification) -> bool:
     """Whether no spec of few digits fits, for no more than float32 may explain."""
     if found.tolerance != layouts.FLOAT64 or "floor_in_denominator" in answer.deviations:
         return False
-    if answer.spec is not None:
-        return answer.spec.values is not None and targets.digits(answer.spec) > 4
+    many_digits = answer.nearest.values is not None and targets.digits(answer.nearest) > 4
+    if answer.spec is not None or many_digits:
+        return many_digits
     near = max(answer.loss_residual, answer.gradient_residual) <= FLOAT32_ROUNDING
-    return near or "target" in answer.deviations
+    return near or not {"target", "offset"}.isdisjoint(answer.deviations)
 
 
 def _sizes(classes: int | Sequence[int]) -> tuple[int, ...]:
