@@ -177,12 +177,12 @@ class Spec:
         >>> Spec.load(path)
         Spec(label_smoothing=0.1, spread='others')
         """
-        text = json.dumps({"version": VERSION, "spec": asdict(self)}, indent=1) + "\n"
+        text = json.dumps({"version": VERSION, "spec": asdict(self)}, indent=1) + "\n"  # ASCII
         where = os.path.realpath(path)  # a link stays one
         unfinished = f"{where}.{os.urandom(4).hex()}"
         try:
-            with open(unfinished, "x", encoding="utf-8") as file:
-                file.write(text)
+            with open(unfinished, "xb") as file:
+                file.write(text.encode())
             os.replace(unfinished, where)
         except BaseException:
             if os.path.exists(unfinished):
@@ -307,7 +307,7 @@ def _index(ignore_index: Any) -> int | None:
     if not _is_int(ignore_index):
         _refuse("ignore_index_not_an_integer", "ignore_index", ignore_index, "Pass an integer or None")
     index = int(ignore_index)
-    if index not in _LABELS:
+    if not _LABELS.start <= index < _LABELS.stop:
         _refuse(
             "ignore_index_out_of_range",
             "ignore_index",

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multismooth import InputError, Spec
+from multismooth.porting.native import source
 from multismooth.spec import (
     CLASS_WEIGHT_RULES,
     DENOMINATORS,
@@ -57,6 +58,7 @@ BAD = [
     *[("values_not_a_number", {"values": x}) for x in ((True, 0.1), ("0.9", 0.1), (0.9, None), ((0.9, 0.1), 0.1))],
     *[("values_out_of_range", {"values": x}) for x in ((-0.1, 0.1), (0.9, -0.1), (NAN, 0), (0.9, INF), (HUGE, 0))],
     *[("exclude_not_classes", {"exclude": x}) for x in (1, "01", None, (-1,), (1.0,), (True,), {0}, ("0",), ((0,),))],
+    ("exclude_not_classes", {"exclude": (2**64,)}),
     *[("ignore_index_not_an_integer", {"ignore_index": x}) for x in (1.0, NAN, True, "255", (255,), np.float32(3))],
     *[("ignore_index_out_of_range", {"ignore_index": x}) for x in (2**64, -(2**63) - 1, 10**5000)],
     *[("kl_not_bool", {"kl": x}) for x in (0, 1, None, "yes", np.True_)],
@@ -316,11 +318,31 @@ def test_a_saved_spec_is_loaded(spec: Spec, tmp_path_factory: pytest.TempPathFac
     assert Spec.load(path) == Spec.load(str(path)) == spec
 
 
+SAVED = """{
+ "version": 1,
+ "spec": {
+  "label_smoothing": 0.1,
+  "spread": "uniform",
+  "values": null,
+  "exclude": [
+   2
+  ],
+  "kl": false,
+  "class_weight_rule": "per_class",
+  "z_loss": 0.0,
+  "ignore_index": null,
+  "out_of_range": "raise",
+  "reduction": "mean",
+  "denominator": "valid",
+  "empty": "zero"
+ }
+}
+"""
+
+
 def test_a_file_names_its_version_and_every_field(tmp_path: Path) -> None:
-    Spec(0.1).save(tmp_path / "loss.json")
-    saved = json.loads((tmp_path / "loss.json").read_text(encoding="utf-8"))
-    assert saved["version"] == 1
-    assert saved["spec"].keys() == {field.name for field in fields(Spec)}
+    Spec(0.1, exclude=(2,)).save(tmp_path / "loss.json")
+    assert (tmp_path / "loss.json").read_bytes().decode() == SAVED
 
 
 def test_a_spec_takes_the_place_of_another_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,6 +417,25 @@ def test_a_file_that_holds_no_spec_is_refused(reason: str, content: bytes, tmp_p
     assert len(str(caught.value)) < 400
 
 
+@pytest.mark.parametrize(
+    ("sentence", "content"),
+    [
+        ("the file has more than 1048576 bytes. Pass what save wrote", b" " * (LARGEST + 1)),
+        ("a saved spec is an object of version and spec, and this is another. Pass what save wrote", b"{}"),
+        (
+            "the file is of version 2, and this library reads version 1. Take the multismooth that wrote it",
+            b'{"version": 2, "spec": {}}',
+        ),
+    ],
+    ids=["size", "object", "version"],
+)
+def test_a_file_that_is_refused_is_told_why(sentence: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "loss.json").write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        Spec.load(tmp_path / "loss.json")
+    assert str(caught.value) == f"Spec.load: {sentence}."
+
+
 def test_a_file_of_the_largest_size_is_read(tmp_path: Path) -> None:
     content = b'{"version": 1, "spec": {}}'
     (tmp_path / "loss.json").write_bytes(content + b" " * (LARGEST - len(content)))
@@ -404,3 +445,7 @@ def test_a_file_of_the_largest_size_is_read(tmp_path: Path) -> None:
 def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Spec.load(tmp_path / "loss.json")
+
+
+def test_native_code_is_that_of_the_porting_tools() -> None:
+    assert Spec(0.1).as_native("torch") == source(Spec(0.1), "torch")
