@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.autograd import Function
 
 from multismooth.errors import InputError
+from multismooth.torch import chunks
+from multismooth.torch.chunks import weighted
 
 
 class LabelRow(NamedTuple):
@@ -58,11 +60,6 @@ def _shifted(logits: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     return m, others.sum(dim, keepdim=True).log1p(), z
 
 
-def _weighted(coefficients: Tensor, z: Tensor) -> Tensor:
-    """The product, where a coefficient of 0 skips its term: 0·−inf is no number."""
-    return coefficients * z.masked_fill(coefficients == 0, 0.0)
-
-
 def _refuse_nested_jvp() -> None:
     """PyTorch runs a Function's jvp with forward mode off: a jvp of a jvp would silently lack terms."""
     levels = torch._C._functorch.get_interpreter_stack() or ()
@@ -85,16 +82,20 @@ def _without_label(z: Tensor, labels: Tensor, dim: int) -> Tensor:
     return z.scatter(dim, labels, 0.0)
 
 
-def _pullback(logits: Tensor, m: Tensor, L: Tensor, cotangents: tuple[Tensor, ...]) -> Any:
-    """x, m and L for the backward pass, and the rows that no cotangent reaches: their gradient is 0.
+def _dead(*cotangents: Tensor) -> Tensor:
+    """The rows that no cotangent reaches: their gradient is 0."""
+    return torch.stack([cotangent == 0 for cotangent in cotangents]).all(0)
 
-    Such a row may hold NaN. In a second derivative it would leak through 0·NaN, and so it is emptied.
+
+def _pullback(logits: Tensor, m: Tensor, L: Tensor, dead: Tensor) -> tuple[Tensor, Tensor]:
+    """x − m and L for the backward pass.
+
+    A dead row may hold NaN. In a second derivative it would leak through 0·NaN, and so it is emptied.
     """
-    dead = torch.stack([cotangent == 0 for cotangent in cotangents]).all(0)
     x = _widened(logits)
     if torch.is_grad_enabled():
         x, m, L = (tensor.masked_fill(dead, 0.0) for tensor in (x, m, L))
-    return x, m, L, dead
+    return x - m, L
 
 
 def _pushforward(logits: Tensor, m: Tensor, L: Tensor, t: Tensor | None, dim: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -115,14 +116,16 @@ class _LabelStatistics(Function):
     @staticmethod
     def forward(
         logits: Tensor, labels: Tensor, receivers: Tensor | None, dim: int, smooths: bool
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
+        if not torch.compiler.is_compiling() and chunks.pays(logits):
+            return chunks.label_statistics(logits, labels, receivers, dim, smooths, loss_dtype(logits))
         m, L, z = _shifted(logits, dim)
         own = z.gather(dim, labels)
         if not smooths:
             return m, L, own, torch.zeros_like(L)
         z = _without_label(z, labels, dim)
         if receivers is not None:
-            z = _weighted(receivers, z)
+            z = weighted(receivers, z)
         return m, L, own, z.sum(dim, keepdim=True)
 
     @staticmethod
@@ -138,8 +141,12 @@ class _LabelStatistics(Function):
     def backward(ctx: Any, _m: Tensor, g: Tensor, g_own: Tensor, g_rest: Tensor) -> Any:
         logits, labels, receivers, m, L = ctx.saved_tensors
         dim = ctx.dim
-        x, m, L, dead = _pullback(logits, m, L, (g, g_own, g_rest))
-        z = x - m
+        dead = _dead(g, g_own, g_rest)
+        if not torch.compiler.is_compiling() and not ctx.needs_input_grad[2] and chunks.pays(logits):
+            cotangents = (g, g_own, g_rest)
+            gradient = chunks.label_gradient(logits, labels, receivers, (m, L), cotangents, dead, dim, ctx.smooths)
+            return gradient, None, None, None, None
+        z, L = _pullback(logits, m, L, dead)
         grad_logits = grad_receivers = None
         if ctx.needs_input_grad[0]:
             grad = g * (z - L).exp()
@@ -175,7 +182,7 @@ class _SoftStatistics(Function):
     @staticmethod
     def forward(logits: Tensor, dim: int, *targets: Tensor) -> tuple[Tensor, ...]:
         m, L, z = _shifted(logits, dim)
-        return m, L, *(_weighted(target, z).sum(dim, keepdim=True) for target in targets)
+        return m, L, *(weighted(target, z).sum(dim, keepdim=True) for target in targets)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -188,8 +195,8 @@ class _SoftStatistics(Function):
     @staticmethod
     def backward(ctx: Any, _m: Tensor, g: Tensor, *g_dots: Tensor) -> Any:
         logits, m, L, *targets = ctx.saved_tensors
-        x, m, L, dead = _pullback(logits, m, L, (g, *g_dots))
-        z = x - m
+        dead = _dead(g, *g_dots)
+        z, L = _pullback(logits, m, L, dead)
         grad_logits = None
         if ctx.needs_input_grad[0]:
             grad = g * (z - L).exp()
