@@ -225,10 +225,51 @@ class _SoftStatistics(Function):
 
 
 class _CompiledLabelStatistics(_LabelStatistics):
-    """Dynamo traces no Function that has a jvp of its own."""
+    """Dynamo traces no Function that has a jvp of its own.
+
+    Labels are compared with the classes' indices, which a compiler does on its way through the logits; what is gathered
+    or scattered makes it hold them.
+    """
 
     jvp = Function.jvp
+
+    @staticmethod
+    def forward(
+        logits: Tensor, labels: Tensor, receivers: Tensor | None, dim: int, smooths: bool
+    ) -> tuple[Tensor, ...]:
+        x, indices = _widened(logits), _indices(logits, dim)
+        m, top = x.amax(dim, keepdim=True), x.argmax(dim, keepdim=True)
+        z = x - m
+        # As in _shifted.
+        L = torch.where(indices == top, z, z.exp()).sum(dim, keepdim=True).log1p()
+        hit = indices == labels
+        own = torch.where(hit, z, 0.0).sum(dim, keepdim=True)
+        if not smooths:
+            return m, L, own, torch.zeros_like(L)
+        skipped = hit if receivers is None else hit | (receivers == 0)
+        rest = torch.where(skipped, 0.0, z if receivers is None else receivers * z)
+        return m, L, own, rest.sum(dim, keepdim=True)
+
+    @staticmethod
+    def backward(ctx: Any, _m: Tensor, g: Tensor, g_own: Tensor, g_rest: Tensor) -> Any:
+        logits, labels, receivers, m, L = ctx.saved_tensors
+        dead, hit = _dead(g, g_own, g_rest), _indices(logits, ctx.dim) == labels
+        z, L = _pullback(logits, m, L, dead)
+        grad_logits = grad_receivers = None
+        if ctx.needs_input_grad[0]:
+            rest = torch.zeros_like(g) if not ctx.smooths else g_rest if receivers is None else g_rest * receivers
+            grad = g * (z - L).exp() + torch.where(hit, g_own, rest)
+            grad_logits = grad.masked_fill(dead, 0.0).to(logits.dtype)
+        if ctx.needs_input_grad[2]:
+            rest = _slope(g_rest, receivers, z).masked_fill(hit | dead, 0.0)
+            grad_receivers = rest.sum_to_size(receivers.shape)
+        return grad_logits, None, grad_receivers, None, None
 
 
 class _CompiledSoftStatistics(_SoftStatistics):
     jvp = Function.jvp
+
+
+def _indices(logits: Tensor, dim: int) -> Tensor:
+    """0 … K − 1 along the class axis."""
+    return torch.arange(logits.shape[dim], device=logits.device).view(-1, *[1] * (logits.dim() - 1 - dim))
