@@ -447,5 +447,10 @@ def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
         Spec.load(tmp_path / "loss.json")
 
 
+@pytest.mark.parametrize("label", [-(2**63), 2**64 - 1])
+def test_the_outermost_labels_can_be_ignored(label: int) -> None:
+    assert Spec(ignore_index=label).ignore_index == label
+
+
 def test_native_code_is_that_of_the_porting_tools() -> None:
     assert Spec(0.1).as_native("torch") == source(Spec(0.1), "torch")
