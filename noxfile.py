@@ -222,6 +222,13 @@ def javascript(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Time and memory beside the frameworks' own losses: ``nox -s bench -- --quick`` takes two minutes."""
+    session.install(*nox.project.dependency_groups(PROJECT, "port"), "-e", ".")
+    session.run("python", "benchmarks/run.py", *session.posargs, env=QUIET)
+
+
+@nox.session(default=False)
 def port(session: nox.Session) -> None:
     """The main job: one training run that moves between frameworks without a seam."""
     session.install(*nox.project.dependency_groups(PROJECT, "port"), "-e", ".")

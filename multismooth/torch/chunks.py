@@ -14,6 +14,8 @@ from torch import Tensor
 
 SIZE = 2**20
 """Elements of a part: smaller ones cost more in calls than they save, and larger ones leave the cache."""
+MANY = 2**16
+"""Elements from which the fewest passes are faster than the fewest calls."""
 
 Part = tuple[slice, ...]
 
@@ -21,7 +23,7 @@ Part = tuple[slice, ...]
 def pays(logits: Tensor) -> bool:
     """Whether there are many logits, at hand, and no transformation needs a graph of what is done to them."""
     wrapped = torch._C._functorch.is_functorch_wrapped_tensor(logits)
-    return logits.numel() > SIZE and logits.device.type == "cpu" and not wrapped and not torch.is_grad_enabled()
+    return logits.numel() >= MANY and logits.device.type == "cpu" and not wrapped and not torch.is_grad_enabled()
 
 
 def parts(shape: tuple[int, ...], dim: int) -> Iterator[Part]:
@@ -53,7 +55,7 @@ def label_statistics(
             z.scatter_(dim, y, 0.0)
             rest[part] = (z if receivers is None else weighted(receivers[part], z)).sum(dim, keepdim=True)
             z.scatter_(dim, y, own[part])
-        L[part] = _others(z.exp_(), dim).log1p_()
+        L[part] = _others_at_once(z.exp_(), dim).log1p_()
     return m, L, own, rest
 
 
@@ -68,7 +70,8 @@ def label_gradient(
     smooths: bool,
 ) -> Tensor:
     """The gradient to the logits, from m and L and the cotangents of L, x_y − m and the sum; 0 in ``dead`` rows."""
-    (m, L), (g, g_own, g_rest) = statistics, cotangents
+    (m, L), (g, g_own, g_rest) = statistics, (cotangent.masked_fill(dead, 0.0) for cotangent in cotangents)
+    lost = dead & ~L.isfinite()  # where 0 times the row is no 0
     gradient = torch.empty_like(logits)
     receivers = None if receivers is None else receivers.expand_as(logits)
     for part in parts(logits.shape, dim):
@@ -82,8 +85,8 @@ def label_gradient(
             p.addcmul_(g_rest[part], receivers[part])
         # Set, and not corrected: g_rest may be larger than all that is right at the label.
         p.scatter_(dim, y, own)
-        if dead[part].any():
-            p.masked_fill_(dead[part], 0.0)
+        if lost[part].any():
+            p.masked_fill_(lost[part], 0.0)
         if p is not out:
             out.copy_(p)
     return gradient
@@ -94,12 +97,16 @@ def weighted(coefficients: Tensor, z: Tensor) -> Tensor:
     return coefficients * z.masked_fill(coefficients == 0, 0.0)
 
 
-def _others(e: Tensor, dim: int) -> Tensor:
-    """Σ exp z less the 1 of one maximum. Where that is most of the sum, the others are summed by themselves."""
+def others(e: Tensor, dim: int) -> Tensor:
+    """Σ exp z less the 1 of one maximum: each 1 is counted, and the rest summed by itself, which keeps its digits."""
+    ones = e == 1
+    return torch.where(ones, 0.0, e).sum(dim, keepdim=True) + (ones.sum(dim, keepdim=True) - 1)
+
+
+def _others_at_once(e: Tensor, dim: int) -> Tensor:
+    """The same, faster: from the whole sum, where the maximum is not most of it."""
     total = e.sum(dim, keepdim=True)
-    others, near = total - 1, (total < 2).squeeze(dim)
+    rest, near = total - 1, (total < 2).squeeze(dim)
     if near.any():
-        rows = e.movedim(dim, -1)[near]
-        ones = rows == 1
-        others.squeeze(dim)[near] = rows.masked_fill_(ones, 0.0).sum(-1) + (ones.sum(-1) - 1)
-    return others
+        rest.squeeze(dim)[near] = others(e.movedim(dim, -1)[near], -1).squeeze(-1)
+    return rest

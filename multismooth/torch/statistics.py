@@ -15,7 +15,7 @@ from torch.autograd import Function
 
 from multismooth.errors import InputError
 from multismooth.torch import chunks
-from multismooth.torch.chunks import weighted
+from multismooth.torch.chunks import others, weighted
 
 
 class LabelRow(NamedTuple):
@@ -237,13 +237,12 @@ class _CompiledLabelStatistics(_LabelStatistics):
     def forward(
         logits: Tensor, labels: Tensor, receivers: Tensor | None, dim: int, smooths: bool
     ) -> tuple[Tensor, ...]:
-        x, indices = _widened(logits), _indices(logits, dim)
-        m, top = x.amax(dim, keepdim=True), x.argmax(dim, keepdim=True)
+        x = _widened(logits)
+        m = x.amax(dim, keepdim=True)
         z = x - m
-        # As in _shifted.
-        L = torch.where(indices == top, z, z.exp()).sum(dim, keepdim=True).log1p()
-        hit = indices == labels
-        own = torch.where(hit, z, 0.0).sum(dim, keepdim=True)
+        L = others(z.exp(), dim).log1p()
+        hit = _hit(logits, labels, dim)
+        own = x.gather(dim, labels) - m
         if not smooths:
             return m, L, own, torch.zeros_like(L)
         skipped = hit if receivers is None else hit | (receivers == 0)
@@ -253,7 +252,7 @@ class _CompiledLabelStatistics(_LabelStatistics):
     @staticmethod
     def backward(ctx: Any, _m: Tensor, g: Tensor, g_own: Tensor, g_rest: Tensor) -> Any:
         logits, labels, receivers, m, L = ctx.saved_tensors
-        dead, hit = _dead(g, g_own, g_rest), _indices(logits, ctx.dim) == labels
+        dead, hit = _dead(g, g_own, g_rest), _hit(logits, labels, ctx.dim)
         z, L = _pullback(logits, m, L, dead)
         grad_logits = grad_receivers = None
         if ctx.needs_input_grad[0]:
@@ -270,6 +269,7 @@ class _CompiledSoftStatistics(_SoftStatistics):
     jvp = Function.jvp
 
 
-def _indices(logits: Tensor, dim: int) -> Tensor:
-    """0 … K − 1 along the class axis."""
-    return torch.arange(logits.shape[dim], device=logits.device).view(-1, *[1] * (logits.dim() - 1 - dim))
+def _hit(logits: Tensor, labels: Tensor, dim: int) -> Tensor:
+    """Where the class is the label; in int32, of which a vector register holds twice as many."""
+    classes = torch.arange(logits.shape[dim], device=logits.device, dtype=torch.int32)
+    return classes.view(-1, *[1] * (logits.dim() - 1 - dim)) == labels.int()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 from unittest.mock import patch
@@ -48,7 +49,8 @@ class TorchAdapter(RoomAdapter):
 
     def run(self, inputs: Inputs, cotangent: Array, mode: str) -> tuple[Array, dict[str, Array]]:
         # As an array of many logits is computed, in parts of a few.
-        with patch.object(chunks, "SIZE", 8 if mode == "chunked" else chunks.SIZE):
+        few = {"SIZE": 8, "MANY": 1} if mode == "chunked" else {}
+        with patch.multiple(chunks, **few) if few else nullcontext():
             return self._run(inputs, cotangent, mode)
 
     def _run(self, inputs: Inputs, cotangent: Array, mode: str) -> tuple[Array, dict[str, Array]]:

@@ -1,0 +1,83 @@
+"""What the loss of many logits holds at its peak: nothing of their size but the gradient."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.profiler import ProfilerActivity, profile
+
+from multismooth import Spec
+from multismooth.torch import chunks, smoothed_cross_entropy
+
+SHAPES = {"rows": ((1024, 32768), -1), "planes": ((2, 64, 512, 512), 1)}
+"""2²⁵ logits each, 32 parts"""
+SPECS = [Spec(0.1, ignore_index=0), Spec(0.1, "others", z_loss=1e-4), Spec(), Spec(0.1, reduction="none")]
+
+
+def peak(call: Callable[[], Any]) -> int:
+    """Bytes above what was there before, by the allocator's own record."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        call()
+    held = highest = 0
+    for event in record.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            highest = max(highest, held)
+    return highest
+
+
+def batch(name: str, dtype: torch.dtype) -> tuple[Tensor, Tensor, int]:
+    shape, axis = SHAPES[name]
+    logits = torch.zeros(shape, dtype=dtype, requires_grad=True)
+    labels = torch.ones([n for i, n in enumerate(shape) if i != axis % len(shape)], dtype=torch.int64)
+    return logits, labels, axis
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=repr)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_the_gradient_is_all_that_is_held(spec: Spec, dtype: torch.dtype) -> None:
+    """Beside it a part of float32 while it is worked on, twice where a sum needs it: 2 / 32 of float32 logits."""
+    logits, labels, axis = batch("rows", dtype)
+
+    def call() -> None:
+        loss = smoothed_cross_entropy(logits, labels, spec, axis=axis)
+        torch.autograd.grad(loss, logits, torch.ones_like(loss))
+
+    parts = 2 * chunks.SIZE * 4
+    assert peak(call) <= logits.nbytes + parts + 64 * labels.nbytes
+
+
+def test_planes_of_classes_are_not_transposed() -> None:
+    """A dozen numbers of each position are held beside the gradient, which with 64 classes is a fifth of it."""
+    logits, labels, axis = batch("planes", torch.float32)
+    held = peak(lambda: torch.autograd.grad(smoothed_cross_entropy(logits, labels, 0.1, axis=axis), logits))
+    assert held <= 1.2 * logits.nbytes + 2 * chunks.SIZE * 4
+
+
+def test_without_a_gradient_nothing_of_their_size_is_held() -> None:
+    logits, labels, axis = batch("rows", torch.float32)
+    with torch.no_grad():
+        assert peak(lambda: smoothed_cross_entropy(logits, labels, 0.1, axis=axis)) <= logits.nbytes / 8
+
+
+def test_the_record_sees_what_is_held() -> None:
+    """PyTorch's own loss holds the logits' size three times."""
+    logits, labels, _ = batch("rows", torch.float32)
+    held = peak(lambda: torch.autograd.grad(functional.cross_entropy(logits, labels, label_smoothing=0.1), logits))
+    assert 2.9 * logits.nbytes <= held <= 3.1 * logits.nbytes
+
+
+@pytest.mark.parametrize("shape", [(7,), (5, 7), (3, 7, 4), (2, 7, 3, 5), (1, 7, 1)], ids=str)
+@pytest.mark.parametrize("size", [1, 8, 30, 10**6])
+def test_parts_cover_every_logit_once(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], size: int) -> None:
+    monkeypatch.setattr(chunks, "SIZE", size)
+    dim = shape.index(7)
+    seen = torch.zeros(shape, dtype=torch.int64)
+    for part in chunks.parts(shape, dim):
+        assert seen[part].numel() <= max(size, shape[dim])
+        assert seen[part].shape[dim] == shape[dim]
+        seen[part] += 1
+    assert (seen == 1).all()
