@@ -11,6 +11,7 @@ from math import prod
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 SIZE = 2**20
 """Elements of a part: smaller ones cost more in calls than they save, and larger ones leave the cache."""
@@ -21,9 +22,16 @@ Part = tuple[slice, ...]
 
 
 def pays(logits: Tensor) -> bool:
-    """Whether there are many logits, at hand, and no transformation needs a graph of what is done to them."""
+    """Whether there are many logits, whose values are at hand, and nobody traces what is done to them."""
+    at_hand = type(logits) in (Tensor, Parameter) and logits.device.type == "cpu"
+    return logits.numel() >= MANY and at_hand and not _traced(logits)
+
+
+def _traced(logits: Tensor) -> bool:
+    """By vmap, for a second derivative, by torch.compile, or by a mode such as FakeTensorMode."""
+    modes = torch._C._len_torch_dispatch_stack()
     wrapped = torch._C._functorch.is_functorch_wrapped_tensor(logits)
-    return logits.numel() >= MANY and logits.device.type == "cpu" and not wrapped and not torch.is_grad_enabled()
+    return bool(modes) or wrapped or torch.is_grad_enabled() or torch.compiler.is_compiling()
 
 
 def parts(shape: tuple[int, ...], dim: int) -> Iterator[Part]:

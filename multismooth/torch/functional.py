@@ -308,8 +308,13 @@ def functions_for(like: Tensor) -> Functions:
         # torch.where(condition, 0.9, 1.0) would be float32.
         return torch.as_tensor(value, dtype=dtype, device=device)
 
+    def where(condition: Any, a: Any, b: Any) -> Any:
+        if isinstance(condition, torch.SymBool):  # of a number of classes that is traced
+            return a if condition else b
+        return torch.where(condition, array(a), array(b))
+
     return Functions(
-        where=lambda condition, a, b: torch.where(condition, array(a), array(b)),
+        where=where,
         log=torch.log,
         any=torch.any,
         sum=torch.sum,

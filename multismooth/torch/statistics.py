@@ -117,7 +117,7 @@ class _LabelStatistics(Function):
     def forward(
         logits: Tensor, labels: Tensor, receivers: Tensor | None, dim: int, smooths: bool
     ) -> tuple[Tensor, ...]:
-        if not torch.compiler.is_compiling() and chunks.pays(logits):
+        if chunks.pays(logits):
             return chunks.label_statistics(logits, labels, receivers, dim, smooths, loss_dtype(logits))
         m, L, z = _shifted(logits, dim)
         own = z.gather(dim, labels)
@@ -142,7 +142,7 @@ class _LabelStatistics(Function):
         logits, labels, receivers, m, L = ctx.saved_tensors
         dim = ctx.dim
         dead = _dead(g, g_own, g_rest)
-        if not torch.compiler.is_compiling() and not ctx.needs_input_grad[2] and chunks.pays(logits):
+        if not ctx.needs_input_grad[2] and chunks.pays(logits):
             cotangents = (g, g_own, g_rest)
             gradient = chunks.label_gradient(logits, labels, receivers, (m, L), cotangents, dead, dim, ctx.smooths)
             return gradient, None, None, None, None
