@@ -46,14 +46,22 @@ def parts(shape: tuple[int, ...], dim: int) -> Iterator[Part]:
 
 
 def label_statistics(
-    logits: Tensor, labels: Tensor, receivers: Tensor | None, dim: int, smooths: bool, dtype: torch.dtype
+    logits: Tensor,
+    labels: Tensor,
+    receivers: Tensor | None,
+    allowed: Tensor | None,
+    dim: int,
+    smooths: bool,
+    dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """m, L, x_y − m and Σ_{k≠y} v_k·(x_k − m)."""
     m, L, own, rest = logits.new_zeros((4, *labels.shape), dtype=dtype).unbind()
-    receivers = None if receivers is None else receivers.expand_as(logits)
+    receivers, allowed = (None if array is None else array.expand_as(logits) for array in (receivers, allowed))
     work = None
     for part in parts(logits.shape, dim):
         x, y = logits[part], labels[part]
+        if allowed is not None:
+            x = x.masked_fill(~allowed[part], -torch.inf)
         work = logits.new_empty(x.numel(), dtype=dtype) if work is None else work
         z = work[: x.numel()].view(x.shape)
         m[part] = x.amax(dim, keepdim=True)
@@ -71,6 +79,7 @@ def label_gradient(
     logits: Tensor,
     labels: Tensor,
     receivers: Tensor | None,
+    allowed: Tensor | None,
     statistics: tuple[Tensor, Tensor],
     cotangents: tuple[Tensor, Tensor, Tensor],
     dead: Tensor,
@@ -81,7 +90,7 @@ def label_gradient(
     (m, L), (g, g_own, g_rest) = statistics, (cotangent.masked_fill(dead, 0.0) for cotangent in cotangents)
     lost = dead & ~L.isfinite()  # where 0 times the row is no 0
     gradient = torch.empty_like(logits)
-    receivers = None if receivers is None else receivers.expand_as(logits)
+    receivers, allowed = (None if array is None else array.expand_as(logits) for array in (receivers, allowed))
     for part in parts(logits.shape, dim):
         x, y, out = logits[part], labels[part], gradient[part]
         p = out if out.dtype == m.dtype else torch.empty_like(x, dtype=m.dtype)
@@ -95,6 +104,8 @@ def label_gradient(
         p.scatter_(dim, y, own)
         if lost[part].any():
             p.masked_fill_(lost[part], 0.0)
+        if allowed is not None:
+            p.masked_fill_(~allowed[part], 0.0)
         if p is not out:
             out.copy_(p)
     return gradient

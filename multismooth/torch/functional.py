@@ -145,7 +145,7 @@ def _positions(call: str, spec: Spec, batch: Batch, axis: int, *, totals: bool =
     layout = checks.check_call(call, spec, batch, axis, _describe, totals=totals)
     compiling = torch.compiler.is_compiling()
     good = not compiling and checks.check_values(call, spec, batch, layout, _read)
-    batch = _cast(batch, layout)
+    batch = _cast(batch)
     functions = functions_for(batch.logits)
     find = _soft_labels if layout.soft else _labels
     targets = find(spec, batch, layout, good)
@@ -175,14 +175,12 @@ def _positions(call: str, spec: Spec, batch: Batch, axis: int, *, totals: bool =
     )
 
 
-def _cast(batch: Batch, layout: Layout) -> Batch:
-    """Weights in the loss's dtype; classes that do not exist get no probability."""
-    dtype, logits = loss_dtype(batch.logits), batch.logits
-    if batch.allowed is not None:
-        logits = logits.masked_fill(~along(batch.allowed, layout.axis, logits), -torch.inf)
+def _cast(batch: Batch) -> Batch:
+    """Weights in the loss's dtype."""
+    dtype = loss_dtype(batch.logits)
     floats = ("sample_weight", "class_weight", "prior")
     cast = {name: getattr(batch, name).to(dtype) for name in floats if getattr(batch, name) is not None}
-    return batch._replace(logits=logits, **cast)
+    return batch._replace(**cast)
 
 
 def _labels(spec: Spec, batch: Batch, layout: Layout, good: bool) -> _Targets:
@@ -226,7 +224,8 @@ def _terms(
     given = shares(spec, batch, layout)
     v = given.weighted if spec.class_weight_rule == "per_class" else given.c
     v = None if v is None else along(v, axis, batch.logits)
-    row = label_statistics(batch.logits, labels.unsqueeze(axis), v, axis, smooths(spec))
+    allowed = None if batch.allowed is None else along(batch.allowed, axis, batch.logits)
+    row = label_statistics(batch.logits, labels.unsqueeze(axis), v, allowed, axis, smooths(spec))
     (m, L, own, rest), keep = _kept(batch, targets, [part.squeeze(axis) for part in row])
     sums = class_sums(batch, layout, labels, given, functions)
     on, off, mass, entropy, expected = lower(spec, sums, functions)
@@ -245,8 +244,9 @@ def _soft_terms(
     totals: bool,
 ) -> _Terms:
     axis, t, w = layout.axis, targets.labels, batch.class_weight
-    if batch.allowed is not None:
-        t = torch.where(along(batch.allowed, axis, t), t, 0.0)
+    allowed = None if batch.allowed is None else along(batch.allowed, axis, t)
+    if allowed is not None:
+        t = torch.where(allowed, t, 0.0)
     c = shares(spec, batch, layout).c
     total = float(layout.classes) if c is None else c.sum(axis if c.dim() > 1 else 0)
     keep, share = lower_soft(spec, total, functions)
@@ -257,7 +257,7 @@ def _soft_terms(
     used, scale = weighted, 1.0
     if w is not None and spec.class_weight_rule == "expected":
         used, mass, scale = q, q.sum(axis), mass
-    row = soft_statistics(batch.logits, (used, t) if totals else (used,), axis)
+    row = soft_statistics(batch.logits, (used, t) if totals else (used,), allowed, axis)
     (m, L, dot, *nll), kept = _kept(batch, targets, [part.squeeze(axis) for part in row])
     entropy = -xlogx(q, functions).sum(axis) if spec.kl else 0.0
     cross_entropy = scale * (mass * L - dot)

@@ -29,16 +29,23 @@ class LabelRow(NamedTuple):
     """Σ_{k≠y} v_k·(x_k − m)"""
 
 
-def label_statistics(logits: Tensor, labels: Tensor, receivers: Tensor | None, dim: int, smooths: bool) -> LabelRow:
-    """Statistics for integer labels of the logits' rank; ``receivers`` is v, or None for ones."""
+def label_statistics(
+    logits: Tensor, labels: Tensor, receivers: Tensor | None, allowed: Tensor | None, dim: int, smooths: bool
+) -> LabelRow:
+    """Statistics for integer labels of the logits' rank; ``receivers`` is v, or None for ones.
+
+    A class that is not ``allowed``, which meets the logits, has a logit of −inf and no gradient.
+    """
     function = _CompiledLabelStatistics if torch.compiler.is_compiling() else _LabelStatistics
-    return LabelRow(*function.apply(logits, labels, receivers, dim, smooths))
+    return LabelRow(*function.apply(logits, labels, receivers, allowed, dim, smooths))
 
 
-def soft_statistics(logits: Tensor, targets: tuple[Tensor, ...], dim: int) -> tuple[Tensor, ...]:
+def soft_statistics(
+    logits: Tensor, targets: tuple[Tensor, ...], allowed: Tensor | None, dim: int
+) -> tuple[Tensor, ...]:
     """m, L, and Σ_k t_k·(x_k − m) for each of the targets t."""
     function = _CompiledSoftStatistics if torch.compiler.is_compiling() else _SoftStatistics
-    return function.apply(logits, dim, *targets)
+    return function.apply(logits, allowed, dim, *targets)
 
 
 def loss_dtype(logits: Tensor) -> torch.dtype:
@@ -46,13 +53,19 @@ def loss_dtype(logits: Tensor) -> torch.dtype:
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
 
 
-def _widened(logits: Tensor) -> Tensor:
-    return logits.to(loss_dtype(logits))
+def _widened(logits: Tensor, allowed: Tensor | None) -> Tensor:
+    """In the loss's dtype, −inf where a class is not allowed."""
+    x = logits.to(loss_dtype(logits))
+    return x if allowed is None else x.masked_fill(~allowed, -torch.inf)
 
 
-def _shifted(logits: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
+def _only(values: Tensor, allowed: Tensor | None) -> Tensor:
+    """0 where a class is not allowed."""
+    return values if allowed is None else values.masked_fill(~allowed, 0.0)
+
+
+def _shifted(x: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     """m, L and x − m; L is log1p of the sum without one maximum, which keeps a confident row's digits."""
-    x = _widened(logits)
     m, top = x.max(dim, keepdim=True)
     z = x - m
     # z is 0 at the maximum, or NaN in a row that has no finite one.
@@ -87,25 +100,24 @@ def _dead(*cotangents: Tensor) -> Tensor:
     return torch.stack([cotangent == 0 for cotangent in cotangents]).all(0)
 
 
-def _pullback(logits: Tensor, m: Tensor, L: Tensor, dead: Tensor) -> tuple[Tensor, Tensor]:
+def _pullback(x: Tensor, m: Tensor, L: Tensor, dead: Tensor) -> tuple[Tensor, Tensor]:
     """x − m and L for the backward pass.
 
     A dead row may hold NaN. In a second derivative it would leak through 0·NaN, and so it is emptied.
     """
-    x = _widened(logits)
     if torch.is_grad_enabled():
         x, m, L = (tensor.masked_fill(dead, 0.0) for tensor in (x, m, L))
     return x - m, L
 
 
-def _pushforward(logits: Tensor, m: Tensor, L: Tensor, t: Tensor | None, dim: int) -> tuple[Tensor, Tensor, Tensor]:
+def _pushforward(x: Tensor, m: Tensor, L: Tensor, t: Tensor | None, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     """x − m, the tangent of L, and that of x. A row without a finite L is emptied, and its tangent is NaN.
 
     If it is masked, a derivative of this one would leak 0·NaN.
     """
     lost = ~L.isfinite()
-    z = (_widened(logits) - m).masked_fill(lost, 0.0)
-    t = torch.zeros_like(z) if t is None else _widened(t)
+    z = (x - m).masked_fill(lost, 0.0)
+    t = torch.zeros_like(z) if t is None else t.to(z.dtype)
     t_L = ((z - L.masked_fill(lost, 0.0)).exp() * t).sum(dim, keepdim=True)
     return z, t_L.masked_fill(lost, torch.nan), t
 
@@ -115,11 +127,11 @@ class _LabelStatistics(Function):
 
     @staticmethod
     def forward(
-        logits: Tensor, labels: Tensor, receivers: Tensor | None, dim: int, smooths: bool
+        logits: Tensor, labels: Tensor, receivers: Tensor | None, allowed: Tensor | None, dim: int, smooths: bool
     ) -> tuple[Tensor, ...]:
         if chunks.pays(logits):
-            return chunks.label_statistics(logits, labels, receivers, dim, smooths, loss_dtype(logits))
-        m, L, z = _shifted(logits, dim)
+            return chunks.label_statistics(logits, labels, receivers, allowed, dim, smooths, loss_dtype(logits))
+        m, L, z = _shifted(_widened(logits, allowed), dim)
         own = z.gather(dim, labels)
         if not smooths:
             return m, L, own, torch.zeros_like(L)
@@ -130,23 +142,25 @@ class _LabelStatistics(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, labels, receivers, ctx.dim, ctx.smooths = inputs
+        logits, labels, receivers, allowed, ctx.dim, ctx.smooths = inputs
         m, L, *_ = output
         ctx.mark_non_differentiable(m)
         # L is saved as an output, so that a second derivative finds its way through it.
-        ctx.save_for_backward(logits, labels, receivers, m, L)
-        ctx.save_for_forward(logits, labels, receivers, m, L)
+        ctx.save_for_backward(logits, labels, receivers, allowed, m, L)
+        ctx.save_for_forward(logits, labels, receivers, allowed, m, L)
 
     @staticmethod
     def backward(ctx: Any, _m: Tensor, g: Tensor, g_own: Tensor, g_rest: Tensor) -> Any:
-        logits, labels, receivers, m, L = ctx.saved_tensors
+        logits, labels, receivers, allowed, m, L = ctx.saved_tensors
         dim = ctx.dim
         dead = _dead(g, g_own, g_rest)
         if not ctx.needs_input_grad[2] and chunks.pays(logits):
             cotangents = (g, g_own, g_rest)
-            gradient = chunks.label_gradient(logits, labels, receivers, (m, L), cotangents, dead, dim, ctx.smooths)
-            return gradient, None, None, None, None
-        z, L = _pullback(logits, m, L, dead)
+            gradient = chunks.label_gradient(
+                logits, labels, receivers, allowed, (m, L), cotangents, dead, dim, ctx.smooths
+            )
+            return gradient, None, None, None, None, None
+        z, L = _pullback(_widened(logits, allowed), m, L, dead)
         grad_logits = grad_receivers = None
         if ctx.needs_input_grad[0]:
             grad = g * (z - L).exp()
@@ -155,18 +169,19 @@ class _LabelStatistics(Function):
                 grad = grad + (g_rest if receivers is None else g_rest * receivers)
             # Set, and not corrected: g_rest may be larger than all that is right at the label.
             grad = grad.scatter(dim, labels, own)
-            grad_logits = grad.masked_fill(dead, 0.0).to(logits.dtype)
+            grad_logits = _only(grad.masked_fill(dead, 0.0), allowed).to(logits.dtype)
         if ctx.needs_input_grad[2]:
             rest = _without_label(_slope(g_rest, receivers, z), labels, dim)
             grad_receivers = rest.masked_fill(dead, 0.0).sum_to_size(receivers.shape)
-        return grad_logits, None, grad_receivers, None, None
+        return grad_logits, None, grad_receivers, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, t_logits: Tensor, _labels: Any, t_receivers: Any, *_: Any) -> Any:
         _refuse_nested_jvp()
-        logits, labels, receivers, m, L = ctx.saved_tensors
+        logits, labels, receivers, allowed, m, L = ctx.saved_tensors
         dim = ctx.dim
-        z, t_L, t = _pushforward(logits, m, L, t_logits, dim)
+        t_logits = None if t_logits is None else _only(t_logits, allowed)
+        z, t_L, t = _pushforward(_widened(logits, allowed), m, L, t_logits, dim)
         t_rest = torch.zeros_like(L)
         if ctx.smooths:
             rest = t if receivers is None else receivers * t
@@ -180,41 +195,42 @@ class _SoftStatistics(Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(logits: Tensor, dim: int, *targets: Tensor) -> tuple[Tensor, ...]:
-        m, L, z = _shifted(logits, dim)
+    def forward(logits: Tensor, allowed: Tensor | None, dim: int, *targets: Tensor) -> tuple[Tensor, ...]:
+        m, L, z = _shifted(_widened(logits, allowed), dim)
         return m, L, *(weighted(target, z).sum(dim, keepdim=True) for target in targets)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, ctx.dim, *targets = inputs
+        logits, allowed, ctx.dim, *targets = inputs
         m, L, *_ = output
         ctx.mark_non_differentiable(m)
-        ctx.save_for_backward(logits, m, L, *targets)
-        ctx.save_for_forward(logits, m, L, *targets)
+        ctx.save_for_backward(logits, allowed, m, L, *targets)
+        ctx.save_for_forward(logits, allowed, m, L, *targets)
 
     @staticmethod
     def backward(ctx: Any, _m: Tensor, g: Tensor, *g_dots: Tensor) -> Any:
-        logits, m, L, *targets = ctx.saved_tensors
+        logits, allowed, m, L, *targets = ctx.saved_tensors
         dead = _dead(g, *g_dots)
-        z, L = _pullback(logits, m, L, dead)
+        z, L = _pullback(_widened(logits, allowed), m, L, dead)
         grad_logits = None
         if ctx.needs_input_grad[0]:
             grad = g * (z - L).exp()
             for g_dot, target in zip(g_dots, targets, strict=True):
                 grad = grad + g_dot * target
-            grad_logits = grad.masked_fill(dead, 0.0).to(logits.dtype)
+            grad_logits = _only(grad.masked_fill(dead, 0.0), allowed).to(logits.dtype)
         grad_targets = (
             _slope(g_dot, target, z).masked_fill(dead, 0.0) if needed else None
-            for g_dot, target, needed in zip(g_dots, targets, ctx.needs_input_grad[2:], strict=True)
+            for g_dot, target, needed in zip(g_dots, targets, ctx.needs_input_grad[3:], strict=True)
         )
-        return grad_logits, None, *grad_targets
+        return grad_logits, None, None, *grad_targets
 
     @staticmethod
-    def jvp(ctx: Any, t_logits: Tensor, _dim: Any, *t_targets: Any) -> Any:
+    def jvp(ctx: Any, t_logits: Tensor, _allowed: Any, _dim: Any, *t_targets: Any) -> Any:
         _refuse_nested_jvp()
-        logits, m, L, *targets = ctx.saved_tensors
+        logits, allowed, m, L, *targets = ctx.saved_tensors
         dim = ctx.dim
-        z, t_L, t = _pushforward(logits, m, L, t_logits, dim)
+        t_logits = None if t_logits is None else _only(t_logits, allowed)
+        z, t_L, t = _pushforward(_widened(logits, allowed), m, L, t_logits, dim)
         dots = []
         for target, t_target in zip(targets, t_targets, strict=True):
             dot = target * t
@@ -235,9 +251,9 @@ class _CompiledLabelStatistics(_LabelStatistics):
 
     @staticmethod
     def forward(
-        logits: Tensor, labels: Tensor, receivers: Tensor | None, dim: int, smooths: bool
+        logits: Tensor, labels: Tensor, receivers: Tensor | None, allowed: Tensor | None, dim: int, smooths: bool
     ) -> tuple[Tensor, ...]:
-        x = _widened(logits)
+        x = _widened(logits, allowed)
         m = x.amax(dim, keepdim=True)
         z = x - m
         L = others(z.exp(), dim).log1p()
@@ -251,18 +267,18 @@ class _CompiledLabelStatistics(_LabelStatistics):
 
     @staticmethod
     def backward(ctx: Any, _m: Tensor, g: Tensor, g_own: Tensor, g_rest: Tensor) -> Any:
-        logits, labels, receivers, m, L = ctx.saved_tensors
+        logits, labels, receivers, allowed, m, L = ctx.saved_tensors
         dead, hit = _dead(g, g_own, g_rest), _hit(logits, labels, ctx.dim)
-        z, L = _pullback(logits, m, L, dead)
+        z, L = _pullback(_widened(logits, allowed), m, L, dead)
         grad_logits = grad_receivers = None
         if ctx.needs_input_grad[0]:
             rest = torch.zeros_like(g) if not ctx.smooths else g_rest if receivers is None else g_rest * receivers
             grad = g * (z - L).exp() + torch.where(hit, g_own, rest)
-            grad_logits = grad.masked_fill(dead, 0.0).to(logits.dtype)
+            grad_logits = _only(grad.masked_fill(dead, 0.0), allowed).to(logits.dtype)
         if ctx.needs_input_grad[2]:
             rest = _slope(g_rest, receivers, z).masked_fill(hit | dead, 0.0)
             grad_receivers = rest.sum_to_size(receivers.shape)
-        return grad_logits, None, grad_receivers, None, None
+        return grad_logits, None, grad_receivers, None, None, None
 
 
 class _CompiledSoftStatistics(_SoftStatistics):

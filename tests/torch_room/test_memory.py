@@ -50,6 +50,16 @@ def test_the_gradient_is_all_that_is_held(spec: Spec, dtype: torch.dtype) -> Non
     assert peak(call) <= logits.nbytes + parts + 64 * labels.nbytes
 
 
+@pytest.mark.parametrize("name", ["class_weight", "prior", "allowed"])
+def test_arrays_of_the_classes_ride_along(name: str) -> None:
+    """With parts of logits that are masked, or weighted, in the place of the whole."""
+    logits, labels, axis = batch("rows", torch.float32)
+    classes = logits.shape[-1]
+    array = torch.arange(classes) < classes - 7 if name == "allowed" else torch.full((classes,), 1 / classes)
+    held = peak(lambda: torch.autograd.grad(smoothed_cross_entropy(logits, labels, 0.1, **{name: array}), logits))
+    assert held <= logits.nbytes + 4 * chunks.SIZE * 4 + 64 * labels.nbytes
+
+
 def test_planes_of_classes_are_not_transposed() -> None:
     """A dozen numbers of each position are held beside the gradient, which with 64 classes is a fifth of it."""
     logits, labels, axis = batch("planes", torch.float32)
