@@ -159,7 +159,9 @@ const entropy = (q) => -sum(q.map((q_k) => (q_k === 0 ? 0 : q_k * Math.log(q_k))
 function row(batch, position) {
   const { spec, classes, class_weight } = batch;
   const { logits, allowed, soft, label } = position;
-  const nan = { loss: NaN, slope: new Array(classes).fill(NaN), expectedWeight: 0 };
+  // A class that does not exist has no gradient, in a lost row either.
+  const lost = Array.from({ length: classes }, (_, k) => (allowed && !allowed[k] ? 0 : NaN));
+  const nan = { loss: NaN, slope: lost, expectedWeight: 0 };
   if (soft ? !exists(soft, allowed) : !inRange(label, classes) || (allowed && !allowed[label])) return nan;
   const c = receivers(batch, position);
   const plain = target(batch, position, c);
