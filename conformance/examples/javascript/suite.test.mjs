@@ -23,6 +23,8 @@ test("a dtype's unit and its rounding, half to even", () => {
   assert.equal(round(1 + 3 * 2 ** -8, "bfloat16"), 1 + 2 ** -6);
   assert.equal(round(1 / 3, "float16"), 0.333251953125);
   assert.equal(round(2 ** -25, "float16"), 0);
+  assert.deepEqual([65519, 65520, -1e5].map((x) => round(x, "float16")), [65504, Infinity, -Infinity]);
+  assert.equal(round(1e39, "bfloat16"), Infinity);
   for (const x of [0.1, -1 / 3, 12345.678, 1e-40]) assert.equal(round(x, "float32"), Math.fround(x));
 });
 
