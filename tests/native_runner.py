@@ -16,7 +16,7 @@ framework, folder, *paths = sys.argv[1:]
 sys.path += paths
 assert importlib.util.find_spec("multismooth") is None, "multismooth is installed here"
 
-import numpy as np  # noqa: E402
+import numpy as np  # noqa: E402 – not before it is known that multismooth is not here
 
 
 def torch(loss, logits, cotangent, rest):

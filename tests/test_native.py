@@ -167,7 +167,7 @@ def test_every_spec_has_code_or_a_reason(framework: str, spec: Spec) -> None:
 @pytest.mark.parametrize("framework", ["jax", "Torch", "", None, 1, ["torch"], "x" * 1000], ids=lambda x: str(x)[:9])
 def test_another_framework_is_refused(framework: object) -> None:
     with pytest.raises(InputError, match=r"^Spec\.as_native: framework is .+\. Pass one of 'torch', ") as caught:
-        Spec().as_native(framework)  # type: ignore[arg-type]
+        Spec().as_native(framework)
     assert caught.value.reason == "unknown_framework"
     assert len(str(caught.value)) < 320
 

@@ -70,7 +70,5 @@ def black_box(peer: Peer, case: Case) -> Callable[..., Any]:
         return value, lambda g: peer.differentiate(case.theirs, batch, lambda _: np.asarray(g))[1]
 
     names = ("logits", "labels", *(PROBED[array] for array in case.arguments.values()))
-    loss.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
-    )
+    loss.__signature__ = inspect.Signature([inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names])
     return loss

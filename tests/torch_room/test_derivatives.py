@@ -286,3 +286,17 @@ def test_gradients_of_a_model_s_parameters() -> None:
     whole = grad(loss)(parameters, LOGITS, LABELS)
     for name, gradient in whole.items():
         torch.testing.assert_close(per_example[name].mean(0), gradient, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
+def test_a_tangent_of_a_class_that_is_not_allowed_is_not_read(soft: bool) -> None:
+    logits, allowed = torch.arange(8.0).reshape(2, 4), torch.tensor([True, True, True, False])
+    labels = torch.tensor([[0.5, 0.5, 0.0, 0.0]] * 2) if soft else torch.tensor([0, 2])
+    tangent = torch.ones(2, 4) * torch.tensor([1.0, 2.0, 3.0, torch.nan])
+
+    def loss(logits: torch.Tensor) -> torch.Tensor:
+        return smoothed_cross_entropy(logits, labels, 0.1, allowed=allowed)
+
+    _, slope = torch.func.jvp(loss, (logits,), (tangent,))
+    gradient = torch.func.grad(loss)(logits)
+    torch.testing.assert_close(slope, (gradient * tangent)[:, :3].sum())

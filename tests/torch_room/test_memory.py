@@ -53,7 +53,7 @@ def test_the_gradient_is_all_that_is_held(spec: Spec, dtype: torch.dtype) -> Non
 @pytest.mark.parametrize("name", ["class_weight", "prior", "allowed"])
 def test_arrays_of_the_classes_ride_along(name: str) -> None:
     """With parts of logits that are masked, or weighted, in the place of the whole."""
-    logits, labels, axis = batch("rows", torch.float32)
+    logits, labels, _ = batch("rows", torch.float32)
     classes = logits.shape[-1]
     array = torch.arange(classes) < classes - 7 if name == "allowed" else torch.full((classes,), 1 / classes)
     held = peak(lambda: torch.autograd.grad(smoothed_cross_entropy(logits, labels, 0.1, **{name: array}), logits))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
-from unittest.mock import patch
 
 import ml_dtypes
 import numpy as np
@@ -15,7 +13,6 @@ from torch.utils.checkpoint import checkpoint
 
 from multismooth import Spec
 from multismooth import torch as room
-from multismooth.torch import chunks
 from multismooth_conformance.adapter import Array, Inputs
 from multismooth_conformance.adapters.rooms import RoomAdapter, accumulated, cuts, same_bits, spec_of, split
 
@@ -38,9 +35,8 @@ class TorchAdapter(RoomAdapter):
         "second-backward",
         "accumulated",
         "unreduced",
-        "chunked",
     )
-    slow = modes[1:-1]
+    slow = modes[1:]
     unread = ("compiled", "vmapped")
     backend = "aot_eager"
 
@@ -48,12 +44,6 @@ class TorchAdapter(RoomAdapter):
         return room.smoothed_cross_entropy(spec=spec, axis=axis, **arrays)
 
     def run(self, inputs: Inputs, cotangent: Array, mode: str) -> tuple[Array, dict[str, Array]]:
-        # As an array of many logits is computed, in parts of a few.
-        few = {"SIZE": 8, "MANY": 1} if mode == "chunked" else {}
-        with patch.multiple(chunks, **few) if few else nullcontext():
-            return self._run(inputs, cotangent, mode)
-
-    def _run(self, inputs: Inputs, cotangent: Array, mode: str) -> tuple[Array, dict[str, Array]]:
         arrays, wanted = tensors(inputs), inputs.differentiable()
         for name in wanted:
             arrays[name].requires_grad_()

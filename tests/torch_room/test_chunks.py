@@ -1,0 +1,56 @@
+"""The way of many logits, part by part, taken by few: all vectors, and what is masked."""
+
+from collections.abc import Iterator
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+
+from multismooth import InputError, Spec
+from multismooth.torch import chunks, smoothed_cross_entropy
+from multismooth_conformance import Vector, judge, load
+from multismooth_conformance.adapters.torch_room import ADAPTER
+
+VECTORS = load().values()
+
+
+@pytest.fixture(autouse=True)
+def few() -> Iterator[None]:
+    """Parts of eight logits, or of one row."""
+    with patch.multiple(chunks, SIZE=8, MANY=1):
+        yield
+
+
+@pytest.mark.parametrize("vector", [v for v in VECTORS if v.reason is None], ids=lambda v: v.id)
+def test_valid_vectors(vector: Vector) -> None:
+    judge.judge(vector, *judge.run(ADAPTER, vector.inputs, vector.cotangent, "eager"))
+
+
+@pytest.mark.parametrize("vector", [v for v in VECTORS if v.reason is not None], ids=lambda v: v.id)
+def test_invalid_vectors(vector: Vector) -> None:
+    with pytest.raises(InputError) as caught:
+        judge.run(ADAPTER, vector.inputs, vector.cotangent, "eager")
+    assert caught.value.reason == vector.reason
+
+
+@pytest.mark.parametrize("spec", [Spec(), Spec(0.1), Spec(0.1, "others", z_loss=0.1)], ids=repr)
+def test_what_is_masked_does_not_show_in_a_bit(spec: Spec) -> None:
+    """Nor in the sign of a 0, where the cotangent is negative."""
+    where = torch.tensor([True, False, True, False])
+
+    def outcome(garbage: float) -> tuple[Any, Any]:
+        logits = torch.arange(12.0).reshape(4, 3).masked_fill(~where[:, None], garbage).requires_grad_()
+        loss = smoothed_cross_entropy(logits, torch.tensor([0, 1, 2, 0]), spec, where=where)
+        (gradient,) = torch.autograd.grad(loss, logits, torch.tensor(-1.0))
+        return loss.detach().numpy().tobytes(), gradient.numpy().tobytes()
+
+    assert len({outcome(garbage) for garbage in (0.0, 1e30, np.inf, -np.inf, np.nan)}) == 1
+
+
+def test_maxima_that_are_equal_are_counted() -> None:
+    """By the sum that needs no reading of values, too, which torch.compile takes."""
+    e = torch.tensor([[1.0, 0.25, 1.0], [1.0, 0.25, 0.5], [1.0, 1e-30, 0.0]], dtype=torch.float64)
+    for others in (chunks.others, chunks._others_at_once):
+        torch.testing.assert_close(others(e, -1)[:, 0], torch.tensor([1.25, 0.75, 1e-30], dtype=torch.float64))
