@@ -247,7 +247,7 @@ def _terms(
     v = given.weighted if spec.class_weight_rule == "per_class" else given.c
     v = None if v is None else along(v, axis, batch.logits)
     row = label_statistics(batch.logits, jnp.expand_dims(labels, axis), v, axis, smooths(spec))
-    (m, L, own, rest), keep = _kept(batch, targets, [part.squeeze(axis) for part in row])
+    (m, L, own, rest), keep = _kept(spec, batch, targets, [part.squeeze(axis) for part in row])
     sums = class_sums(batch, layout, labels, given, functions)
     on, off, mass, entropy, expected = lower(spec, sums, functions)
     cross_entropy = mass * L - _times(on, own) - _times(off, rest)
@@ -278,21 +278,23 @@ def _soft_terms(
     if w is not None and spec.class_weight_rule == "expected":
         used, mass, scale = q, q.sum(axis), mass
     row = soft_statistics(batch.logits, (used, t) if totals else (used,), axis)
-    (m, L, dot, *nll), kept = _kept(batch, targets, [part.squeeze(axis) for part in row])
+    (m, L, dot, *nll), kept = _kept(spec, batch, targets, [part.squeeze(axis) for part in row])
     entropy = -xlogx(q, functions).sum(axis) if spec.kl else 0.0
     cross_entropy = scale * (mass * L - dot)
     nll = t.sum(axis) * L - nll[0] if totals else jnp.zeros_like(L)
     return _Terms(cross_entropy, nll, m + L, entropy, kept, 1.0)
 
 
-def _kept(batch: Batch, targets: _Targets, statistics: list[Array]) -> tuple[list[Array], Array | None]:
+def _kept(spec: Spec, batch: Batch, targets: _Targets, statistics: list[Array]) -> tuple[list[Array], Array | None]:
     """The statistics, and which are used: those that count, and of weight 0 the ones that are numbers.
 
     The loss of a weight of 0 is the derivative to that weight, so it is computed wherever it exists.
     """
     keep, weight = batch.where, batch.sample_weight
     if weight is not None:
-        number = jnp.isfinite(jnp.stack(statistics)).all(0)
+        # m + L may be a number whose square is none.
+        terms = [*statistics, jnp.square(statistics[0] + statistics[1])] if spec.z_loss else statistics
+        number = jnp.isfinite(jnp.stack(terms)).all(0)
         number = number if targets.bad is None else number & ~targets.bad
         live = (weight != 0) | number
         keep = live if keep is None else keep & live

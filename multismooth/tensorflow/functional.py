@@ -250,7 +250,7 @@ def _terms(
     v = given.weighted if spec.class_weight_rule == "per_class" else given.c
     v = None if v is None else along(v, axis, batch.logits)
     row = label_statistics(batch.logits, tf.expand_dims(labels, axis), v, axis, smooths(spec))
-    (m, L, own, rest), keep = _kept(batch, targets, [tf.squeeze(part, axis) for part in row])
+    (m, L, own, rest), keep = _kept(spec, batch, targets, [tf.squeeze(part, axis) for part in row])
     sums = class_sums(batch, layout, labels, given, functions)
     on, off, mass, entropy, expected = lower(spec, sums, functions)
     cross_entropy = mass * L - _times(on, own) - _times(off, rest)
@@ -283,21 +283,25 @@ def _soft_terms(
     if w is not None and spec.class_weight_rule == "expected":
         used, mass, scale = q, tf.reduce_sum(q, axis), mass
     row = soft_statistics(batch.logits, (used, t) if totals else (used,), axis)
-    (m, L, dot, *nll), kept = _kept(batch, targets, [tf.squeeze(part, axis) for part in row])
+    (m, L, dot, *nll), kept = _kept(spec, batch, targets, [tf.squeeze(part, axis) for part in row])
     entropy = -tf.reduce_sum(xlogx(q, functions), axis) if spec.kl else 0.0
     cross_entropy = scale * (mass * L - dot)
     nll = tf.reduce_sum(t, axis) * L - nll[0] if totals else tf.zeros_like(L)
     return _Terms(cross_entropy, nll, m + L, entropy, kept, 1.0)
 
 
-def _kept(batch: Batch, targets: _Targets, statistics: list[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor | None]:
+def _kept(
+    spec: Spec, batch: Batch, targets: _Targets, statistics: list[tf.Tensor]
+) -> tuple[list[tf.Tensor], tf.Tensor | None]:
     """The statistics, and which are used: those that count, and of weight 0 the ones that are numbers.
 
     The loss of a weight of 0 is the derivative to that weight, so it is computed wherever it exists.
     """
     keep, weight = batch.where, batch.sample_weight
     if weight is not None:
-        number = tf.reduce_all(tf.math.is_finite(tf.stack(statistics)), 0)
+        # m + L may be a number whose square is none.
+        terms = [*statistics, tf.square(statistics[0] + statistics[1])] if spec.z_loss else statistics
+        number = tf.reduce_all(tf.math.is_finite(tf.stack(terms)), 0)
         number = number if targets.bad is None else number & ~targets.bad
         live = (weight != 0) | number
         keep = live if keep is None else keep & live

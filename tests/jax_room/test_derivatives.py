@@ -197,3 +197,13 @@ def test_a_bad_label_among_the_mapped_is_nan() -> None:
     loss, gradient = jax.vmap(jax.value_and_grad(smoothed_cross_entropy), (None, 0))(logits, labels)
     assert jnp.isnan(loss).tolist() == [False, True, True, False]
     assert jnp.isnan(gradient).any(-1).tolist() == [False, True, True, False]
+
+
+def test_a_weight_of_0_hides_a_logit_whose_square_is_no_number() -> None:
+    """1e30 is a float32, and with z-loss its square is asked for."""
+    weight, labels = np.array([1.0, 0.0], np.float32), np.array([0, 1])
+    logits = np.array([[1.0, 2.0, 3.0], [1e30, 1e30, 1e30]], np.float32)
+    spec = Spec(0.1, z_loss=0.1, reduction="sum")
+    loss = smoothed_cross_entropy(jnp.asarray(logits), jnp.asarray(labels), spec, sample_weight=jnp.asarray(weight))
+    alone = smoothed_cross_entropy(jnp.asarray(logits[:1]), jnp.asarray(labels[:1]), spec)
+    assert float(loss) == float(alone)

@@ -259,3 +259,13 @@ def test_a_target_of_0_has_a_slope_past_the_custom_gradient() -> None:
     with tf.autodiff.ForwardAccumulator(labels, tangent) as accumulator:
         value = soft_with_a_zero(labels, logits)
     np.testing.assert_allclose(accumulator.jvp(value), right[:, 2], **CLOSE)
+
+
+def test_a_weight_of_0_hides_a_logit_whose_square_is_no_number() -> None:
+    """1e30 is a float32, and with z-loss its square is asked for."""
+    weight, labels = np.array([1.0, 0.0], np.float32), np.array([0, 1])
+    logits = np.array([[1.0, 2.0, 3.0], [1e30, 1e30, 1e30]], np.float32)
+    spec = Spec(0.1, z_loss=0.1, reduction="sum")
+    loss = smoothed_cross_entropy(tf.constant(logits), tf.constant(labels), spec, sample_weight=tf.constant(weight))
+    alone = smoothed_cross_entropy(tf.constant(logits[:1]), tf.constant(labels[:1]), spec)
+    assert float(loss) == float(alone)

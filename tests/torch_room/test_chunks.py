@@ -36,13 +36,15 @@ def test_invalid_vectors(vector: Vector) -> None:
 
 
 @pytest.mark.parametrize("spec", [Spec(), Spec(0.1), Spec(0.1, "others", z_loss=0.1)], ids=repr)
-def test_what_is_masked_does_not_show_in_a_bit(spec: Spec) -> None:
+@pytest.mark.parametrize("weighted", [False, True], ids=["where", "sample_weight"])
+def test_what_is_masked_does_not_show_in_a_bit(spec: Spec, weighted: bool) -> None:
     """Nor in the sign of a 0, where the cotangent is negative."""
     where = torch.tensor([True, False, True, False])
+    mask = {"sample_weight": where.float()} if weighted else {"where": where}
 
     def outcome(garbage: float) -> tuple[Any, Any]:
         logits = torch.arange(12.0).reshape(4, 3).masked_fill(~where[:, None], garbage).requires_grad_()
-        loss = smoothed_cross_entropy(logits, torch.tensor([0, 1, 2, 0]), spec, where=where)
+        loss = smoothed_cross_entropy(logits, torch.tensor([0, 1, 2, 0]), spec, **mask)
         (gradient,) = torch.autograd.grad(loss, logits, torch.tensor(-1.0))
         return loss.detach().numpy().tobytes(), gradient.numpy().tobytes()
 
