@@ -252,3 +252,32 @@ def test_a_missing_framework_is_named(framework: str, monkeypatch: pytest.Monkey
     with pytest.raises(InputError, match=f"pip install 'multismooth\\[{framework}\\]'") as caught:
         identify(with_pullback(Spec()), framework)
     assert caught.value.reason == "framework_missing"
+
+
+def float32(number: Any) -> Any:
+    return np.float64(np.float32(number))
+
+
+def test_an_entropy_that_is_rounded_to_float32_is_found() -> None:
+    """As the Flax example's is; all else is in float64."""
+    spec = Spec(0.1, "others", kl=True, ignore_index=0)
+    entropy = -(0.9 * np.log(0.9) + 0.1 * np.log(0.1 / 6))
+
+    def loss(logits: Any, labels: Any) -> Any:
+        value, pullback = with_pullback(spec)(logits, labels)
+        return value + (entropy - float32(entropy)) * (labels != 0).any(), pullback
+
+    found = identify(loss, "numpy", classes=7)
+    assert found.spec == spec, found
+    assert "partly_in_float32" in [finding.about for finding in found.findings]
+
+
+def test_a_target_that_is_rounded_to_float32_is_found_with_class_weights() -> None:
+    """As PaddlePaddle's is."""
+    rounded = Spec(values=(float32(1 - 0.1 + 0.1 / 7), float32(0.1 / 7)), class_weight_rule="expected")
+
+    def loss(logits: Any, labels: Any, class_weight: Any = None) -> Any:
+        return with_pullback(rounded)(logits, labels, class_weight=class_weight)
+
+    found = identify(loss, "numpy", classes=7)
+    assert found.spec == Spec(0.1, class_weight_rule="expected"), found

@@ -14,9 +14,12 @@ from torch import Tensor
 from torch.nn import Parameter
 
 SIZE = 2**20
-"""Elements of a part: smaller ones cost more in calls than they save, and larger ones leave the cache."""
-MANY = 2**16
-"""Elements from which the fewest passes are faster than the fewest calls."""
+"""Elements of a part: smaller ones cost more in calls than they save, and larger ones leave the cache.
+
+Of 2¹⁷ … 2²² the fastest, at 2048×32768 in float32 on two cores of an AMD EPYC.
+"""
+MANY = 2**17
+"""Elements from which the fewest passes are faster than the fewest calls; measured there with 10 to 1000 classes."""
 
 Part = tuple[slice, ...]
 

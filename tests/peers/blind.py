@@ -17,7 +17,7 @@ PROBED = {"mask": "where", "kept": "where", "s": "sample_weight", "weights": "sa
 
 
 def chosen(peer: Peer) -> Iterator[Case]:
-    """For each dialect the case with ε = 0.1, or without where it has none, that takes the most arrays."""
+    """For each dialect the case with ε = 0.1, or without where it has none: a mean, if there is one, of most arrays."""
     for dialect in dict.fromkeys(case.dialect for case in peer.cases):
         cases = [
             case
@@ -26,7 +26,7 @@ def chosen(peer: Peer) -> Iterator[Case]:
         ]
         smoothed = [case for case in cases if spec_of(case).label_smoothing == 0.1]
         if cases:
-            yield max(smoothed or cases, key=lambda case: len(case.arguments))
+            yield max(smoothed or cases, key=lambda case: (spec_of(case).reduction == "mean", len(case.arguments)))
 
 
 def identified(peer: Peer, case: Case) -> dict[str, Any]:

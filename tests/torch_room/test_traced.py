@@ -11,7 +11,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from multismooth.torch import chunks, smoothed_cross_entropy
 
-SHAPE = (1024, 100)
+SHAPE = (2048, 100)
 assert SHAPE[0] * SHAPE[1] >= chunks.MANY
 
 
