@@ -274,10 +274,11 @@ def test_an_entropy_that_is_rounded_to_float32_is_found() -> None:
 
 def test_a_target_that_is_rounded_to_float32_is_found_with_class_weights() -> None:
     """As PaddlePaddle's is."""
-    rounded = Spec(values=(float32(1 - 0.1 + 0.1 / 7), float32(0.1 / 7)), class_weight_rule="expected")
+    weighted = {"class_weight_rule": "expected", "denominator": "expected_class_weights", "empty": "nan"}
+    rounded = Spec(values=(float32(1 - 0.1 + 0.1 / 7), float32(0.1 / 7)), **weighted)
 
-    def loss(logits: Any, labels: Any, class_weight: Any = None) -> Any:
+    def loss(logits: Any, labels: Any, class_weight: Any) -> Any:
         return with_pullback(rounded)(logits, labels, class_weight=class_weight)
 
     found = identify(loss, "numpy", classes=7)
-    assert found.spec == Spec(0.1, class_weight_rule="expected"), found
+    assert found.spec == Spec(0.1, **weighted), found

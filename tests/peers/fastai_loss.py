@@ -71,5 +71,5 @@ PEER = Peer(
         Fact("an ignored label leaves one of two terms, and one of two denominators", two_denominators),
         Fact("class weights are in one of two terms, and in one of two denominators", weights_too),
     ],
-    misfits={"fastai": ("ignored_leak",)},
+    misfits={"fastai": ("ignored_leak", "two_denominators")},
 )
