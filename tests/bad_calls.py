@@ -26,22 +26,37 @@ SCALAR = {"logits": np.zeros(4, np.float32), "labels": np.array(1, np.int32)}
 ONE_HOT = np.eye(4, dtype=np.float32)[LABELS]
 
 
+HIDDEN = np.arange(30, dtype=np.float32).reshape(2, 3, 5) / 8
+KERNEL = np.arange(20, dtype=np.float32).reshape(5, 4) / 8 - 1
+BIAS = np.arange(4, dtype=np.float32) / 4
+
+
 class BadCall(NamedTuple):
     id: str
     reason: str
     arguments: dict[str, Any]
     """logits, labels, and what else the call is given; a spec may be the function that makes it"""
-    totals: bool
+    totals: bool = False
     """a call of the totals instead"""
-    values: bool
+    values: bool = False
     """the fault is in the arrays' values, which nobody can read while compiling: a NaN in their row then"""
+    linear: bool = False
+    """a call of the linear loss instead, with hidden and kernel in the place of logits"""
 
 
 CALLS: list[BadCall] = []
 
+LINEAR_CALLS: list[BadCall] = []
+"""Of the linear loss: what is checked of it alone, and some of everything else."""
+
 
 def add(id: str, reason: str, *, totals: bool = False, values: bool = False, **changes: Any) -> None:
     CALLS.append(BadCall(id, reason, {"logits": LOGITS, "labels": LABELS} | changes, totals, values))
+
+
+def add_linear(id: str, reason: str, *, values: bool = False, **changes: Any) -> None:
+    arguments = {"hidden": HIDDEN, "kernel": KERNEL, "labels": LABELS} | changes
+    LINEAR_CALLS.append(BadCall(f"linear-{id}", reason, arguments, values=values, linear=True))
 
 
 def f32(*numbers: Any) -> np.ndarray:
@@ -376,6 +391,74 @@ add("normalizer-array-negative", "bad_normalizer", values=True, normalizer=np.ar
 add("prior-sums-to-0.75", "prior_not_normalized", values=True, prior=f32(0.25, 0.25, 0.25, 0))
 add("prior-sums-to-2", "prior_not_normalized", values=True, prior=f32(0.5, 0.5, 0.5, 0.5))
 
+# --- the linear loss ----------------------------------------------------------------------------------------------
+
+add_linear("no-hidden", "not_an_array", hidden=None)
+add_linear("hidden-is-a-string", "not_an_array", hidden="0.1")
+add_linear("no-kernel", "not_an_array", kernel=None)
+add_linear("kernel-is-a-layer", "not_an_array", kernel=Spec())
+add_linear("bias-is-a-flag", "not_an_array", bias={True})
+add_linear("no-labels", "not_an_array", labels=None)
+add_linear("integer-hidden", "hidden_dtype", hidden=HIDDEN.astype(np.int32))
+add_linear("complex-hidden", "hidden_dtype", hidden=HIDDEN.astype(np.complex64))
+add_linear("scalar-hidden", "no_hidden_axis", hidden=np.array(1, np.float32), labels=np.array(1, np.int32))
+add_linear("half-kernel", "kernel_dtype", kernel=KERNEL.astype(np.float16))
+add_linear("integer-kernel", "kernel_dtype", kernel=KERNEL.astype(np.int32))
+add_linear("half-hidden", "kernel_dtype", hidden=HIDDEN.astype(np.float16))
+add_linear("kernel-of-nn-linear", "kernel_shape", kernel=np.ascontiguousarray(KERNEL.T))
+add_linear("kernel-of-other-features", "kernel_shape", kernel=np.zeros((6, 4), np.float32))
+add_linear("kernel-of-each-sequence", "kernel_shape", kernel=np.zeros((2, 5, 4), np.float32))
+add_linear("kernel-of-one-class", "kernel_shape", kernel=np.zeros(5, np.float32))
+add_linear("half-bias", "bias_dtype", bias=BIAS.astype(np.float16))
+add_linear("integer-bias", "bias_dtype", bias=np.arange(4, dtype=np.int32))
+add_linear("bias-of-3-classes", "bias_shape", bias=BIAS[:3])
+add_linear("bias-of-1-class", "bias_shape", bias=BIAS[:1])
+add_linear("bias-of-features", "bias_shape", bias=np.zeros(5, np.float32))
+add_linear("scalar-bias", "bias_shape", bias=np.array(1, np.float32))
+for _name, _value in {
+    "a-bool": True,
+    "a-string": "1",
+    "complex": 1j,
+    "a-numpy-bool": np.True_,
+    "a-numpy-string": np.str_("1"),
+    "a-fraction": Fraction(1, 2),
+    "an-array": np.array(2, np.float32),
+}.items():
+    add_linear(f"logit-scale-is-{_name}", "logit_scale_not_a_number", logit_scale=_value)
+    add_linear(f"softcap-is-{_name}", "softcap_not_a_number", softcap=_value)
+for _name, _value in {"nan": np.nan, "inf": np.inf, "minus-inf": -np.inf, "huge": HUGE}.items():
+    add_linear(f"logit-scale-is-{_name}", "logit_scale_not_finite", logit_scale=_value)
+    add_linear(f"softcap-is-{_name}", "softcap_out_of_range", softcap=_value)
+add_linear("logit-scale-is-a-numpy-nan", "logit_scale_not_finite", logit_scale=np.float32(np.nan))
+add_linear("softcap-is-0", "softcap_out_of_range", softcap=0.0)
+add_linear("softcap-is-negative", "softcap_out_of_range", softcap=-30)
+add_linear("soft-labels", "linear_soft_labels", labels=ONE_HOT)
+add_linear("half-soft-labels", "linear_soft_labels", labels=ONE_HOT.astype(np.float16))
+add_linear("integer-one-hot-labels", "labels_shape", labels=ONE_HOT.astype(np.int32))
+add_linear("labels-of-one-sequence", "labels_shape", labels=LABELS[0])
+add_linear("transposed-labels", "labels_shape", labels=LABELS.T)
+add_linear("float-labels", "float_labels", labels=LABELS.astype(np.float32))
+add_linear("bool-labels", "labels_dtype", labels=LABELS > 1)
+add_linear("no-classes", "no_classes", kernel=KERNEL[:, :0])
+add_linear("spec-is-a-string", "not_a_spec", spec="0.1")
+add_linear("integer-where", "where_dtype", where=np.ones((2, 3), np.int32))
+add_linear("sample-weight-of-sequences", "sample_weight_shape", sample_weight=np.ones(3, np.float32))
+add_linear("class-weight-of-features", "class_weight_shape", class_weight=np.ones(5, np.float32))
+add_linear("allowed-of-hidden", "allowed_shape", allowed=np.ones((2, 3, 5), bool))
+add_linear("normalizer-with-a-sum", "normalizer_needs_mean", normalizer=6.0, spec=Spec(reduction="sum"))
+add_linear("exclude-out-of-range", "exclude_out_of_range", spec=Spec(0.1, exclude=(0, 4)))
+add_linear("label-k", "label_out_of_range", values=True, labels=changed(LABELS, (1, 2), 4))
+add_linear("label-minus-1", "label_out_of_range", values=True, labels=changed(LABELS, (0, 1), -1))
+add_linear("label-not-allowed", "label_not_allowed", values=True, allowed=np.array([True, True, True, False]))
+add_linear(
+    "sample-weight-nan",
+    "bad_sample_weight",
+    values=True,
+    sample_weight=changed(np.ones((2, 3), np.float32), (0, 2), np.nan),
+)
+add_linear("class-weight-negative", "bad_class_weight", values=True, class_weight=f32(1, 0, -0.5, 1))
+add_linear("prior-sums-to-2", "prior_not_normalized", values=True, prior=f32(0.5, 0.5, 0.5, 0.5))
+
 OF_VALUES = [call for call in CALLS if call.values]
 OF_SHAPES_AND_DTYPES = [call for call in CALLS if not call.values]
 ONE_PER_REASON = list({call.reason: call for call in reversed(OF_SHAPES_AND_DTYPES)}.values())[::-1]
@@ -394,6 +477,7 @@ def refusal(
 ) -> InputError:
     """What a room says to this call, with arrays of its own; ``transform`` compiles the function of them."""
     function = room.smoothed_cross_entropy_totals if call.totals else room.smoothed_cross_entropy
+    function = room.linear_smoothed_cross_entropy if call.linear else function
     arrays = {name: array(value) for name, value in call.arguments.items() if type(value) is np.ndarray}
     rest = {name: value for name, value in call.arguments.items() if name not in arrays}
     spec = rest.pop("spec", Spec())
@@ -422,5 +506,5 @@ def check(call: BadCall, error: InputError) -> None:
 if __name__ == "__main__":
     from multismooth import numpy as reference
 
-    messages = {call.id: str(refusal(call, reference, np.asarray)) for call in CALLS}
+    messages = {call.id: str(refusal(call, reference, np.asarray)) for call in CALLS + LINEAR_CALLS}
     MESSAGES.write_text(json.dumps(messages, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -19,9 +19,10 @@ from multismooth.checks import Batch
 from multismooth.numpy import smoothed_cross_entropy, smoothed_cross_entropy_totals, smoothed_cross_entropy_vjp
 from multismooth.spec import _CHOICES
 from tests import bad_calls
-from tests.bad_calls import CALLS, LABELS, LOGITS, BadCall, check, golden, refusal
+from tests.bad_calls import CALLS, LABELS, LINEAR_CALLS, LOGITS, BadCall, check, golden, refusal
 
-IDS = [call.id for call in CALLS]
+EVERY_CALL = CALLS + LINEAR_CALLS
+IDS = [call.id for call in EVERY_CALL]
 
 ELSEWHERE = {
     "nested_forward_mode": "torch_room/test_derivatives.py",  # PyTorch's alone
@@ -68,14 +69,15 @@ FILLED: dict[str, Iterable[str]] = {
         "mode",
     ],
     "{field}_not_a_number": ["label_smoothing", "z_loss", "values"],
-    "{name}_dtype": Batch._fields[2:],
+    "{name}_dtype": ["kernel", "bias", *Batch._fields[2:]],
+    "{name}_not_a_number": ["logit_scale", "softcap"],
     "{name}_shape": Batch._fields[2:],
     "soft_labels_exclude_{field}": ["spread", "class_weight_rule", "denominator", "values", "ignore_index"],
 }
 """What the reasons that are put together in the source are filled with."""
 
 
-@pytest.mark.parametrize("call", CALLS, ids=IDS)
+@pytest.mark.parametrize("call", EVERY_CALL, ids=IDS)
 def test_refused(call: BadCall) -> None:
     check(call, refusal(call, room, np.asarray))
 
@@ -87,7 +89,9 @@ def test_every_message_belongs_to_a_call() -> None:
 
 @pytest.mark.parametrize("sentence", golden().values(), ids=golden())
 def test_a_message_tells_the_call_the_fact_and_the_remedy(sentence: str) -> None:
-    assert re.fullmatch(r"(smoothed_cross_entropy(_totals)?|Spec(\.from_json)?): [^\n]+\. [A-Z][^\n]+\.", sentence)
+    assert re.fullmatch(
+        r"((linear_)?smoothed_cross_entropy(_totals)?|Spec(\.from_json)?): [^\n]+\. [A-Z][^\n]+\.", sentence
+    )
     assert len(sentence) < 320
 
 
@@ -220,7 +224,7 @@ def test_every_reason_in_the_source_has_a_call() -> None:
     """A reason that is new in the source needs a bad call, or a place in ELSEWHERE."""
     files = Path(multismooth.__file__).parent.rglob("*.py")
     known = {reason for file in files for reason in reasons_in(ast.parse(file.read_text(encoding="utf-8")))}
-    assert known - ELSEWHERE.keys() == {call.reason for call in CALLS}
+    assert known - ELSEWHERE.keys() == {call.reason for call in EVERY_CALL}
     assert ELSEWHERE.keys() <= known
 
 
@@ -230,6 +234,6 @@ def test_other_reasons_are_tested_where_it_says(reason: str) -> None:
 
 
 def test_there_are_many_reasons_everywhere() -> None:
-    assert all(re.fullmatch("[a-z_]+", call.reason) for call in CALLS)
-    assert len({call.reason for call in CALLS}) >= 60
+    assert all(re.fullmatch("[a-z_]+", call.reason) for call in EVERY_CALL)
+    assert len({call.reason for call in EVERY_CALL}) >= 60
     assert len(bad_calls.ONE_PER_REASON) >= 50

@@ -15,6 +15,7 @@ from multismooth.checks import (
     Layout,
     bad_positions,
     check_call,
+    check_linear,
     check_values,
 )
 from multismooth.numpy.functional import FUNCTIONS
@@ -188,6 +189,120 @@ def test_allowed_classes_of_all_positions_or_of_each() -> None:
         "call: allowed has shape (2, 3), and (4,) or (2, 3, 4) is needed. Pass one per class or the logits' shape; "
         "nothing is broadcast.",
     )
+
+
+# --- What the logits of a linear layer are made from ----------------------------------------------------------------
+
+
+H, W, B = ((2, 3, 5), "float32"), ((5, 4), "float32"), ((4,), "float32")
+
+
+def logits_of(
+    hidden: Any = H,
+    kernel: Any = W,
+    bias: Any = None,
+    logit_scale: Any = None,
+    softcap: Any = None,
+    labels: Any = Y,
+) -> Described:
+    def describe(array: Any) -> Described | None:
+        return Described(*array) if isinstance(array, tuple) else None
+
+    return check_linear("call", hidden, kernel, bias, logit_scale, softcap, labels, describe)
+
+
+def linear_sentence(**changes: Any) -> tuple[str, str]:
+    with pytest.raises(InputError) as caught:
+        logits_of(**changes)
+    return caught.value.reason, str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("batch", [(), (7,), (2, 3), (0, 3), (None, 3)])
+def test_the_logits_of_a_linear_layer(batch: tuple[Any, ...], dtype: str) -> None:
+    arrays = ((*batch, 5), dtype), ((5, 4), dtype), ((4,), dtype)
+    assert logits_of(*arrays, labels=(batch, "int64")) == Described((*batch, 4), dtype)
+    assert logits_of(*arrays[:2], labels=(batch, "uint8")) == Described((*batch, 4), dtype)
+
+
+def test_features_and_classes_that_are_not_known_fit_everything() -> None:
+    assert logits_of(((2, 3, None), "float32")) == Described((2, 3, 4), "float32")
+    assert logits_of(kernel=((None, 4), "float32"), bias=B) == Described((2, 3, 4), "float32")
+    assert logits_of(kernel=((5, None), "float32"), bias=B) == Described((2, 3, None), "float32")
+    assert linear_sentence(hidden=((None, None), "float32"), kernel=((5,), "float32"))[1] == (
+        "call: kernel has shape (5,), but hidden of shape (?, ?) needs a row for each of its features and a column "
+        "for each class. Pass [features, classes]."
+    )
+
+
+def test_no_features_leave_the_bias_alone() -> None:
+    assert logits_of(((2, 3, 0), "float32"), ((0, 4), "float32"), B) == Described((2, 3, 4), "float32")
+
+
+@pytest.mark.parametrize("name", ["hidden", "kernel", "bias", "labels"])
+def test_an_array_of_a_linear_layer_is_described_like_every_other(name: str) -> None:
+    assert linear_sentence(**{name: [1.0]}) == (
+        "not_an_array",
+        f"call: {name} is a list. Pass a dense array of this framework.",
+    )
+    assert linear_sentence(**{name: ((), "float32", False)}) == (
+        "unknown_rank",
+        f"call: the number of axes of {name} is unknown. Set its static shape.",
+    )
+
+
+def test_a_kernel_with_a_row_for_each_class_is_told_to_turn() -> None:
+    assert linear_sentence(kernel=((4, 5), "float32")) == (
+        "kernel_shape",
+        "call: kernel has shape (4, 5), but hidden of shape (2, 3, 5) needs a row for each of its features and a "
+        "column for each class. Pass kernel.T: nn.Linear of PyTorch keeps a row for each class.",
+    )
+    assert linear_sentence(kernel=((4, 6), "float32"))[1].endswith("Pass [features, classes].")
+    assert logits_of(kernel=((5, 5), "float32")) == Described((2, 3, 5), "float32")
+
+
+@pytest.mark.parametrize("name", ["kernel", "bias"])
+def test_arrays_of_a_linear_layer_have_one_dtype(name: str) -> None:
+    shape = {"kernel": (5, 4), "bias": (4,)}[name]
+    assert linear_sentence(**{name: (shape, "bfloat16")}) == (
+        f"{name}_dtype",
+        f"call: {name} has dtype bfloat16, and hidden has float32. Cast one to the other's dtype.",
+    )
+
+
+NUMBERS = [1, -2, 2.5, 1e-300, 10**300, np.int8(3), np.float16(2), np.float64(3), ml_dtypes.bfloat16(2)]
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=repr)
+def test_numbers_that_scale_logits(number: Any) -> None:
+    assert logits_of(logit_scale=number) == Described((2, 3, 4), "float32")
+    if number > 0:
+        assert logits_of(softcap=number) == Described((2, 3, 4), "float32")
+    else:
+        assert linear_sentence(softcap=number)[0] == "softcap_out_of_range"
+
+
+def test_logits_may_be_scaled_by_0() -> None:
+    assert logits_of(logit_scale=0) == Described((2, 3, 4), "float32")
+    assert linear_sentence(softcap=0)[0] == "softcap_out_of_range"
+
+
+def test_an_array_is_no_scale() -> None:
+    scalar = ((), "float32")
+    assert linear_sentence(logit_scale=scalar) == (
+        "logit_scale_not_a_number",
+        "call: logit_scale is a tuple. Pass a number of Python or NumPy; multiply hidden by a scale that is learned.",
+    )
+    assert linear_sentence(softcap=scalar)[0] == "softcap_not_a_number"
+
+
+def test_labels_as_many_as_the_logits_are_refused() -> None:
+    reason, words = linear_sentence(labels=((2, 3, 4), "float32"))
+    assert reason == "linear_soft_labels"
+    assert words.endswith("Pass class indices, or compute the logits and call smoothed_cross_entropy.")
+    assert linear_sentence(labels=((2, 3, 4), "int32"))[0] == "labels_shape"
+    # Of the right shape they are the business of check_call.
+    assert logits_of(labels=((2, 3), "float32")) == logits_of(labels=((None, 3), "bool")) == logits_of()
 
 
 # --- Values ----------------------------------------------------------------------------------------------------------

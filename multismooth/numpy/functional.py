@@ -99,7 +99,7 @@ def smoothed_cross_entropy(
     call = "smoothed_cross_entropy"
     spec = as_spec(spec, call)
     batch = Batch(logits, labels, where, sample_weight, class_weight, prior, allowed, normalizer)
-    rows = _rows(call, spec, batch, axis)
+    rows = evaluate(call, spec, batch, axis)
     return reduction.reduce(spec, rows.positions, normalizer, FUNCTIONS)
 
 
@@ -133,7 +133,7 @@ def smoothed_cross_entropy_totals(
     call = "smoothed_cross_entropy_totals"
     spec = as_spec(spec, call)
     batch = Batch(logits, labels, where, sample_weight, class_weight, prior, allowed)
-    rows = _rows(call, spec, batch, axis, totals=True)
+    rows = evaluate(call, spec, batch, axis, totals=True)
     return reduction.totals(spec, rows.positions, FUNCTIONS)
 
 
@@ -166,15 +166,13 @@ def smoothed_cross_entropy_vjp(
     call = "smoothed_cross_entropy_vjp"
     spec = as_spec(spec, call)
     batch = Batch(logits, labels, where, sample_weight, class_weight, prior, allowed, normalizer)
-    rows = _rows(call, spec, batch, axis)
-    g = cotangent * reduction.slope(spec, rows.positions, normalizer, FUNCTIONS)
-    with np.errstate(invalid="ignore"):
-        gradient = g[..., None] * rows.slope
-    gradient[g == 0] = 0.0  # and not 0·NaN
-    return np.moveaxis(gradient, -1, axis)
+    rows = evaluate(call, spec, batch, axis)
+    return np.moveaxis(pullback(cotangent, spec, rows, normalizer), -1, axis)
 
 
-class _Rows(NamedTuple):
+class Rows(NamedTuple):
+    """What is known of each position."""
+
     positions: Positions
     slope: Float
     """∂ℓ/∂x with the class axis last"""
@@ -192,8 +190,8 @@ class _Target(NamedTuple):
     """what the denominators of class weights count"""
 
 
-def _rows(call: str, spec: Spec, batch: Batch, axis: int, *, totals: bool = False) -> _Rows:
-    layout = checks.check_call(call, spec, batch, axis, _describe, totals=totals)
+def evaluate(call: str, spec: Spec, batch: Batch, axis: int, *, totals: bool = False) -> Rows:
+    layout = checks.check_call(call, spec, batch, axis, describe, totals=totals)
     batch = Batch(*(None if array is None else np.asarray(array) for array in batch))
     checks.check_values(call, spec, batch, layout, np.asarray)
     batch = _classes_last(batch, layout)
@@ -222,7 +220,16 @@ def _rows(call: str, spec: Spec, batch: Batch, axis: int, *, totals: bool = Fals
         weight = np.where(mask, weight, 0.0)
     loss, nll, z_loss = (np.where(keep, part, 0.0) for part in (loss, nll, z_loss))
     counted = np.where(mask & ~bad, target.counted, 0.0)
-    return _Rows(Positions(loss, nll, z_loss, mask, weight, counted), slope)
+    return Rows(Positions(loss, nll, z_loss, mask, weight, counted), slope)
+
+
+def pullback(cotangent: ArrayLike, spec: Spec, rows: Rows, normalizer: Any) -> Float:
+    """The gradient to the logits, with the class axis last."""
+    g = cotangent * reduction.slope(spec, rows.positions, normalizer, FUNCTIONS)
+    with np.errstate(invalid="ignore"):
+        gradient: Float = g[..., None] * rows.slope
+    gradient[g == 0] = 0.0  # and not 0·NaN
+    return gradient
 
 
 def _classes_last(batch: Batch, layout: Layout) -> Batch:
@@ -337,7 +344,7 @@ FUNCTIONS = Functions(
 )
 
 
-def _describe(array: Any) -> Described | None:
+def describe(array: Any) -> Described | None:
     """None for what NumPy makes no array of, or one of objects or strings, or one without its mask."""
     if isinstance(array, np.ma.MaskedArray):
         return None
