@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,12 @@ Array = NDArray[Any]
 
 OPTIONAL = ("where", "sample_weight", "class_weight", "prior", "allowed", "normalizer")
 """The arguments that a vector may give beside logits and labels."""
+
+LINEAR = ("hidden", "kernel", "bias")
+"""What the linear loss makes the logits from, and always differentiates."""
+
+NUMBERS = ("logit_scale", "softcap")
+"""What it may scale and bound them by: numbers, and no arrays."""
 
 NEEDED = ("name", "supports", "modes", "run")
 """What an adapter must have; everything else has a default."""
@@ -24,7 +31,23 @@ class Inputs(NamedTuple):
     """all fields, as in a vector"""
     axis: int
     arrays: Mapping[str, Array]
-    """logits, labels, and the optional arguments that are given; bfloat16 is ml_dtypes'"""
+    """logits, labels, and the optional arguments that are given; bfloat16 is ml_dtypes'. Of the linear loss hidden,
+    kernel and perhaps bias in the place of logits"""
+    numbers: Mapping[str, float] = MappingProxyType({})
+    """of the linear loss: logit_scale and softcap, where they are given"""
+
+    @property
+    def linear(self) -> bool:
+        """Whether it is a call of the linear loss, which makes the logits itself."""
+        return "hidden" in self.arrays
+
+    @property
+    def logits(self) -> tuple[str, tuple[int, ...]]:
+        """The dtype and the shape of the logits, whether they are given or not."""
+        if not self.linear:
+            return str(self.arrays["logits"].dtype), self.arrays["logits"].shape
+        hidden, kernel = self.arrays["hidden"], self.arrays["kernel"]
+        return str(hidden.dtype), hidden.shape[:-1] + kernel.shape[1:]
 
     def differentiable(self) -> list[str]:
         """The inputs that have a gradient: the floating ones, but for the normalizer."""
@@ -38,11 +61,11 @@ class Inputs(NamedTuple):
     @property
     def class_axis(self) -> int:
         """``axis``, counted from the first."""
-        return self.axis % self.arrays["logits"].ndim
+        return self.axis % len(self.logits[1])
 
     def counts(self) -> Array:
         """Which positions count: neither masked nor ignored."""
-        shape, ignored = self.arrays["logits"].shape, self.spec["ignore_index"]
+        (_, shape), ignored = self.logits, self.spec["ignore_index"]
         counts = self.arrays.get("where", np.ones(shape[: self.class_axis] + shape[self.class_axis + 1 :], bool))
         return counts if ignored is None else counts & (self.arrays["labels"] != ignored)
 
@@ -74,7 +97,8 @@ class Adapter:
         """None, or the reason why it cannot compute this spec.
 
         Beside the fields it holds what else decides: ``soft_labels``, the ``dtype`` and ``shape`` of the logits, the
-        class ``axis`` counted from the first, the optional arguments that are ``given``, and the ``mode``.
+        class ``axis`` counted from the first, the optional arguments that are ``given``, the ``mode``, and whether it
+        is for the ``linear`` loss; then bias, logit_scale and softcap are among the ``given``.
         """
         return None
 
@@ -84,6 +108,10 @@ class Adapter:
         A bad value raises an error whose ``reason`` is the vector's.
         """
         raise NotImplementedError
+
+    linear: Callable[[Inputs, Array, str], tuple[Array, Mapping[str, Array]]] | None = None
+    """Like ``run``, of calls whose logits are softcap·tanh(logit_scale·(hidden·kernel + bias) / softcap): the loss, and
+    the gradients to hidden, kernel and bias, and to what else ``gradients`` names; or None if it has no such loss."""
 
     def totals(self, inputs: Inputs) -> Mapping[str, Array] | None:
         """loss, weight, nll and z_loss before the division, or None if the implementation has no such sums."""
@@ -112,13 +140,16 @@ def unsupported(adapter: Adapter, inputs: Inputs, mode: str | None = None) -> st
     for name in OPTIONAL:
         if name in inputs.arrays and name not in adapter.arguments:
             return f"takes no {name}"
-    logits = inputs.arrays["logits"]
+    if inputs.linear and adapter.linear is None:
+        return "has no linear loss"
+    dtype, shape = inputs.logits
     more = {
         "soft_labels": inputs.soft,
-        "dtype": str(logits.dtype),
-        "shape": logits.shape,
+        "linear": inputs.linear,
+        "dtype": dtype,
+        "shape": shape,
         "axis": inputs.class_axis,
-        "given": tuple(name for name in OPTIONAL if name in inputs.arrays),
+        "given": tuple(name for name in (*OPTIONAL, "bias", *NUMBERS) if name in {**inputs.arrays, **inputs.numbers}),
         "mode": adapter.modes[0] if mode is None else mode,
     }
     return adapter.supports(dict(inputs.spec) | more)

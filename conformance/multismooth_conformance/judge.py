@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from multismooth_conformance import tolerances
-from multismooth_conformance.adapter import Adapter, Array, Inputs
+from multismooth_conformance.adapter import LINEAR, Adapter, Array, Inputs
 from multismooth_conformance.vectors import Contracted, Vector
 
 
@@ -23,7 +23,7 @@ def judge(vector: Vector, loss: Array, gradients: Mapping[str, Array]) -> Verdic
     """Raises AssertionError unless loss and gradients are those of a valid vector."""
     assert vector.expected is not None
     assert vector.scale is not None
-    name = str(vector.inputs.arrays["logits"].dtype)
+    name, _ = vector.inputs.logits
     kind = tolerances.compute_dtype(name)
     depth = tolerances.reduction(vector.positions) if vector.inputs.spec["reduction"] != "none" else 0
     contracted = isinstance(vector.expected["loss"], Contracted)
@@ -33,8 +33,9 @@ def judge(vector: Vector, loss: Array, gradients: Mapping[str, Array]) -> Verdic
     unit = tolerances.ulp(vector.scale["loss"].values, kind)
     worst = tolerances.check("loss", loss, vector.expected["loss"], steps * unit, unit)
     gradient = 0.0
-    if "logits" not in gradients:
-        raise AssertionError("there is no gradient to the logits")
+    for key in LINEAR[:2] if vector.inputs.linear else ("logits",):
+        if key not in gradients:
+            raise AssertionError(f"there is no gradient to {key}")
     for key in vector.expected["grad"].keys() & gradients.keys():
         gradient = max(gradient, _gradient(vector, key, gradients[key], name, kind, depth))
     return Verdict(worst, gradient)
@@ -45,10 +46,14 @@ def _gradient(vector: Vector, key: str, actual: Array, name: str, kind: np.dtype
     assert vector.scale is not None
     expected, scale = vector.expected["grad"][key], vector.scale["grad"][key].values
     unit = tolerances.half_ulp(scale, kind)
-    if key == "logits":
+    if key in ("logits", *LINEAR):
         if str(actual.dtype) != name:
-            raise AssertionError(f"the logits' gradient has dtype {actual.dtype}, not {name}")
-        allowed = tolerances.GRADIENT * unit + tolerances.rounded(expected.values, name)
+            raise AssertionError(f"the gradient to {key} has dtype {actual.dtype}, not {name}")
+        allowed = tolerances.rounded(expected.values, name)
+        if key == "logits":
+            allowed = tolerances.GRADIENT * unit + allowed
+        else:
+            allowed = tolerances.linear_gradient(vector.inputs, key) * unit + tolerances.terms(scale, name) + allowed
     else:
         allowed = (tolerances.OTHER_GRADIENT + 2 * depth) * unit
     return tolerances.check(f"the gradient to {key}", actual, expected, allowed, allowed)
@@ -58,7 +63,7 @@ def judge_totals(vector: Vector, totals: Mapping[str, Array]) -> None:
     """Raises AssertionError unless the sums before the division are those of the vector."""
     assert vector.expected is not None
     assert vector.scale is not None
-    kind = tolerances.compute_dtype(str(vector.inputs.arrays["logits"].dtype))
+    kind = tolerances.compute_dtype(vector.inputs.logits[0])
     steps = tolerances.position(vector.inputs) + tolerances.reduction(vector.positions)
     for key, expected in vector.expected["totals"].items():
         unit = tolerances.ulp(vector.scale["totals"][key].values, kind)
@@ -69,7 +74,7 @@ def judge_hvp(vector: Vector, hvp: Array) -> float:
     """Raises AssertionError unless the logits' gradient changes along the tangent as the vector says."""
     assert vector.expected is not None
     assert vector.scale is not None
-    name = str(vector.inputs.arrays["logits"].dtype)
+    name, _ = vector.inputs.logits
     if str(hvp.dtype) != name:
         raise AssertionError(f"the gradient's derivative has dtype {hvp.dtype}, not {name}")
     expected, scale = vector.expected["hvp"], vector.scale["hvp"].values
@@ -90,7 +95,8 @@ def judge_nan(vector: Vector, loss: Array, gradients: Mapping[str, Array]) -> No
             raise AssertionError(f"the loss is NaN at {np.flatnonzero(is_nan)}, not at {rows}")
     elif not np.isnan(loss):
         raise AssertionError(f"the loss is {loss}, not NaN")
-    gradient = np.moveaxis(np.asarray(gradients["logits"], np.float64), vector.inputs.axis, -1)
+    name, axis = ("hidden", -1) if vector.inputs.linear else ("logits", vector.inputs.axis)
+    gradient = np.moveaxis(np.asarray(gradients[name], np.float64), axis, -1)
     by_row = gradient.reshape(-1, gradient.shape[-1])[rows]
     if not np.isnan(by_row).any(-1).all() or not (np.isnan(by_row) | (by_row == 0)).all():
         raise AssertionError(f"the gradient's rows {rows} are not NaN: {by_row}")
@@ -98,8 +104,10 @@ def judge_nan(vector: Vector, loss: Array, gradients: Mapping[str, Array]) -> No
 
 def run(adapter: Adapter, inputs: Inputs, cotangent: Array, mode: str) -> tuple[Array, dict[str, Array]]:
     """Loss and gradients, those that the adapter says it has and the call asks for."""
-    loss, gradients = adapter.run(inputs, cotangent, mode)
-    wanted = [name for name in inputs.differentiable() if name in adapter.gradients]
+    call = adapter.linear if inputs.linear else adapter.run
+    assert call is not None
+    loss, gradients = call(inputs, cotangent, mode)
+    wanted = [name for name in inputs.differentiable() if name in (*LINEAR, *adapter.gradients)]
     missing = [name for name in wanted if name not in gradients]
     if missing:
         raise AssertionError(f"there is no gradient to {', '.join(missing)}")

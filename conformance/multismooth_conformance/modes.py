@@ -31,8 +31,9 @@ def unreduced(vector: Vector) -> Vector | str:
     """The same call with ``reduction="none"`` and a random cotangent r, or why there is none.
 
     With loss = Σ_i a_i·ℓ_i the logits' gradient of r·ℓ is r_i / (cotangent·a_i) times that of the vector, row by row,
-    and the losses of the positions, contracted with a, are the vector's. Gradients to class weights and to a prior
-    are sums over the rows, and those to sample weights may go through the denominator: these are not judged.
+    and the losses of the positions, contracted with a, are the vector's; so is hidden's, of the linear loss.
+    Gradients to class weights, to a prior, to kernel and bias are sums over the rows, and those to sample weights may
+    go through the denominator: these are not judged.
     """
     inputs = vector.inputs
     if inputs.spec["reduction"] == "none":
@@ -40,7 +41,7 @@ def unreduced(vector: Vector) -> Vector | str:
     if vector.reason == "bad_normalizer":
         return "divides by nothing"
     arrays = {name: array for name, array in inputs.arrays.items() if name != "normalizer"}
-    call = Inputs(dict(inputs.spec) | {"reduction": "none"}, inputs.axis, arrays)
+    call = inputs._replace(spec=dict(inputs.spec) | {"reduction": "none"}, arrays=arrays)
     draw = np.random.default_rng(zlib.crc32(vector.id.encode()))
     cotangent = draw.choice(COTANGENTS, inputs.counts().shape).astype(vector.cotangent.dtype)
     if vector.expected is None or vector.scale is None:
@@ -50,7 +51,7 @@ def unreduced(vector: Vector) -> Vector | str:
         return "says nothing of a position: its mean is of nothing, or its cotangent 0"
     whole = shares * np.longdouble(vector.cotangent)
     ratio = np.divide(cotangent, whole, out=np.zeros_like(whole), where=whole != 0)
-    kept = ["logits", "labels"] if _by_weights(inputs) else ["logits", "labels", "sample_weight"]
+    kept = ["logits", "hidden", "labels"] if _by_weights(inputs) else ["logits", "hidden", "labels", "sample_weight"]
     ratios = {name: ratio if name == "sample_weight" else np.expand_dims(ratio, inputs.class_axis) for name in kept}
     loss = vector.expected["loss"]
     contracted = Contracted(loss.values, None, loss.dtype, loss.shape, shares)

@@ -30,6 +30,19 @@ OTHER_GRADIENT = 16
 """Half-ULP of the terms' absolute sum in the gradient to a weight, a prior or a soft label: the loss of a position
 (8 half-ULP), times a cotangent that has been divided, times the slope of its coefficient, some products each."""
 
+LINEAR_GRADIENT = 8
+"""Half-ULP of the terms' absolute sum in the gradients of the linear loss. A term is an element g of the logits'
+gradient times an entry of kernel or hidden; in g, p = exp((x − m) − L) is off by what its exponent is, and so by
+1 + (m − x) + L of its own half-ULP, and the slope, the mass and the cotangent round about once each. Unlike
+``GRADIENT`` this is small for a small p: many small terms must add up to a small error."""
+
+LOGIT_SCALE = 1
+"""ULP more of a loss whose logits are multiplied by a number, of the terms q·(|x| + Σ p·|x|) that these move: the
+number and the product round once each."""
+
+SOFTCAP = 6
+"""ULP more where they are bounded: the quotient, the product and the constant round, and a tanh is off by 3 ULP."""
+
 SECOND = 8
 """Half-ULP of e·(mass + 2λ·(max(|x|, L) + 1))·max|v| in the change of the logits' gradient along v: the softmax and
 the slope of log Σ exp, both a gradient's element, times one another."""
@@ -41,7 +54,27 @@ PAIR = {"float32": 1e-6, "float64": 1e-13}
 def position(inputs: Inputs) -> float:
     """ULP of a position's loss in this call."""
     expects = inputs.spec["class_weight_rule"] == "expected" and "class_weight" in inputs.arrays
-    return POSITION + EXPECTED_WEIGHT * expects
+    return POSITION + EXPECTED_WEIGHT * expects + head(inputs)
+
+
+def head(inputs: Inputs) -> int:
+    """ULP more for logits that are not exact: what is done to hidden·kernel + bias, which is exact in the vectors."""
+    return LOGIT_SCALE * ("logit_scale" in inputs.numbers) + SOFTCAP * ("softcap" in inputs.numbers)
+
+
+def linear_gradient(inputs: Inputs, name: str) -> float:
+    """Half-ULP of the terms of a gradient to hidden, which are as many as the classes; to others, as the positions."""
+    _, shape = inputs.logits
+    terms = shape[-1] if name == "hidden" else math.prod(shape[:-1])
+    return LINEAR_GRADIENT + 2 * head(inputs) + 2 * reduction(terms)
+
+
+def terms(scale: Array, name: str) -> Array:
+    """Half an ULP of each term, where half-precision logits have a gradient of their dtype that is multiplied."""
+    if name not in ("float16", "bfloat16"):
+        return np.zeros(np.shape(scale), np.longdouble)
+    info = ml_dtypes.finfo(dtype(name))  # type: ignore[no-untyped-call]  # ml_dtypes has no types there
+    return scale * np.longdouble(info.eps) / 2
 
 
 def reduction(positions: int) -> int:

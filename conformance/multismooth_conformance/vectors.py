@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +13,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from multismooth_conformance.adapter import Array, Inputs
+from multismooth_conformance.adapter import NUMBERS, Array, Inputs
 
 VERSION = "v1"
 
@@ -67,16 +68,19 @@ class Vector:
 
     @property
     def positions(self) -> int:
-        logits = self.inputs.arrays["logits"]
-        return int(logits.size // logits.shape[self.inputs.axis])
+        _, shape = self.inputs.logits
+        return math.prod(shape) // shape[self.inputs.axis]
 
     def features(self) -> frozenset[object]:
-        """Its flags, its reason if it is invalid, and otherwise its options."""
-        return frozenset((*self.flags, *((self.reason,) if self.reason is not None else self.options().items())))
+        """Its flags, its reason if it is invalid, and otherwise its options; of the linear loss they are others."""
+        features = (*self.flags, *((self.reason,) if self.reason is not None else self.options().items()))
+        if not self.inputs.linear:
+            return frozenset(features)
+        return frozenset(("linear", feature) for feature in (*features, *self.linear_options().items()))
 
     def options(self) -> dict[str, object]:
         """What the call chooses, by the names in the generator's ``options.py``."""
-        spec, given, logits = self.inputs.spec, self.inputs.arrays, self.inputs.arrays["logits"]
+        spec, given, (logits_dtype, shape) = self.inputs.spec, self.inputs.arrays, self.inputs.logits
         axis, allowed = self.inputs.class_axis, given.get("allowed")
         masks = {"ignored": spec["ignore_index"] is not None, "where": "where" in given}
         return {
@@ -91,10 +95,22 @@ class Vector:
             "prior": "prior" in given,
             "exclude": bool(spec["exclude"]),
             "allowed": None if allowed is None else "by class" if allowed.ndim == 1 else "by position",
-            "axis": "last" if axis == logits.ndim - 1 else "first" if axis == 0 else "middle",
-            "dtype": str(logits.dtype),
+            "axis": "last" if axis == len(shape) - 1 else "first" if axis == 0 else "middle",
+            "dtype": logits_dtype,
             "mask": " ".join(name for name, given in masks.items() if given) or None,
             "sample_weight": "sample_weight" in given,
+        }
+
+    def linear_options(self) -> dict[str, object]:
+        """What a call of the linear loss chooses beside these."""
+        hidden, kernel = self.inputs.arrays["hidden"], self.inputs.arrays["kernel"]
+        return {
+            "bias": "bias" in self.inputs.arrays,
+            **{name: name in self.inputs.numbers for name in NUMBERS},
+            "batch axes": hidden.ndim - 1,
+            "features": "one" if kernel.shape[0] == 1 else "several",
+            "classes": "one" if kernel.shape[1] == 1 else "thousands" if kernel.shape[1] > 1024 else "several",
+            "positions": "none" if hidden.size == 0 else "hundreds" if self.positions > 100 else "some",
         }
 
 
@@ -125,13 +141,14 @@ def core() -> frozenset[str]:
 
 
 def _vector(file: str, raw: Mapping[str, Any]) -> Vector:
-    arrays = {name: array(value) for name, value in raw["inputs"].items()}
+    arrays = {name: array(value) for name, value in raw["inputs"].items() if name not in NUMBERS}
+    numbers = {name: float(array(raw["inputs"][name])) for name in NUMBERS if name in raw["inputs"]}
     return Vector(
         file=file,
         id=raw["id"],
         comment=raw["comment"],
         flags=tuple(raw["flags"]),
-        inputs=Inputs(raw["spec"], raw["axis"], arrays),
+        inputs=Inputs(raw["spec"], raw["axis"], arrays, numbers),
         cotangent=array(raw["cotangent"]),
         tangent=array(raw["tangent"]) if "tangent" in raw else None,
         expected=None if raw["expected"] is None else _outputs(raw["expected"]),

@@ -264,7 +264,7 @@ def _first_steps(inputs: Inputs) -> Pieces:
     spec = spec_of(inputs.spec)
     names = ("logits", "labels", "where", "sample_weight", "class_weight", "prior", "allowed", "normalizer")
     batch = Batch(*(inputs.arrays.get(name) for name in names))
-    layout = checks.check_call("sabotaged", spec, batch, inputs.axis, functional._describe)
+    layout = checks.check_call("sabotaged", spec, batch, inputs.axis, functional.describe)
     checks.check_values("sabotaged", spec, batch, layout, np.asarray)
     batch = functional._classes_last(batch, layout)
     labels, mask, bad = functional._labels(spec, batch, layout)

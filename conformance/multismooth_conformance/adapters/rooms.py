@@ -25,6 +25,8 @@ class RoomAdapter(Adapter):
 
     def supports(self, spec: Mapping[str, Any]) -> str | None:
         rank, axis, mode = len(spec["shape"]), spec["axis"], spec["mode"]
+        if mode == "accumulated" and spec["linear"]:
+            return "has no totals of the linear loss"
         if mode == "accumulated" and rank == 1:
             return "has no batch to split"
         if mode == "channels-last" and axis == rank - 1:

@@ -7,12 +7,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from multismooth_conformance.adapter import Array
+from multismooth_conformance.adapter import LINEAR, Array
 from multismooth_conformance.report.results import Column, Results
-from multismooth_conformance.tolerances import PAIR, compute_dtype, rounded
+from multismooth_conformance.tolerances import PAIR, compute_dtype, rounded, terms
 from multismooth_conformance.vectors import Expected, Vector
 
-OUTPUTS = {"loss": "loss", "logits_gradient": "the logits' gradient"}
+OUTPUTS = {
+    "loss": "loss",
+    "logits_gradient": "the logits' gradient",
+    "hidden_gradient": "hidden's gradient",
+    "kernel_gradient": "the kernel's gradient",
+}
 
 
 class Pair(NamedTuple):
@@ -52,8 +57,8 @@ def _matrix(results: Results, output: str, dtype: str) -> Matrix:
     count = len(results.columns)
     worst, at = np.full((count, count), -1.0), np.full((count, count), -1)
     for j, vector in enumerate(results.vectors):
-        name = str(vector.inputs.arrays["logits"].dtype)
-        if vector.expected is None or compute_dtype(name).name != dtype:
+        name, _ = vector.inputs.logits
+        if compute_dtype(name).name != dtype or _of(vector.expected, output) is None:
             continue
         present, values = _values(results.columns, vector, output)
         if len(present) < 2:
@@ -68,7 +73,7 @@ def _matrix(results: Results, output: str, dtype: str) -> Matrix:
 
 def _values(columns: Sequence[Column], vector: Vector, output: str) -> tuple[list[int], Array]:
     """Which columns passed, and what they gave less the truth: small numbers, whose differences are exact."""
-    truth = _of(vector.expected, output).values.astype(np.float64).reshape(-1)
+    truth = _given(vector.expected, output).values.astype(np.float64).reshape(-1)
     found = {}
     for i, column in enumerate(columns):
         entry = column.entries.get(vector.id, {})
@@ -81,16 +86,32 @@ def _values(columns: Sequence[Column], vector: Vector, output: str) -> tuple[lis
     return list(found), np.where(np.isfinite(truth), values - np.where(np.isfinite(truth), truth, 0), 0)
 
 
-def _of(outputs: Any, output: str) -> Expected:
-    found: Expected = outputs["loss"] if output == "loss" else outputs["grad"]["logits"]
+def _of(outputs: Any, output: str) -> Expected | None:
+    """None where a vector expects no such output."""
+    if outputs is None:
+        return None
+    found: Expected | None = outputs["loss"] if output == "loss" else outputs["grad"].get(_input(output))
     return found
+
+
+def _given(outputs: Any, output: str) -> Expected:
+    found = _of(outputs, output)
+    assert found is not None
+    return found
+
+
+def _input(output: str) -> str:
+    return output.removesuffix("_gradient")
 
 
 def _allowed(vector: Vector, output: str, name: str, dtype: str) -> Array:
     """What two may differ by. Results below the smallest normal number may be 0; half precision rounds once more."""
-    allowed = np.maximum(_of(vector.scale, output).values * PAIR[dtype], np.finfo(dtype).smallest_normal)
-    if output == "logits_gradient":
-        allowed = allowed + 2 * rounded(_of(vector.expected, output).values, name)
+    scale = _given(vector.scale, output).values
+    allowed = np.maximum(scale * PAIR[dtype], np.finfo(dtype).smallest_normal)
+    if output != "loss":
+        allowed = allowed + 2 * rounded(_given(vector.expected, output).values, name)
+    if _input(output) in LINEAR:
+        allowed = allowed + 2 * terms(scale, name)
     return allowed.astype(np.float64).reshape(-1)
 
 

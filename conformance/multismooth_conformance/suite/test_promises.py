@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from multismooth_conformance import judge
-from multismooth_conformance.adapter import Array, Inputs, unsupported
+from multismooth_conformance.adapter import LINEAR, Array, Inputs, unsupported
 from multismooth_conformance.plugin import Run
 from multismooth_conformance.vectors import Vector
 
@@ -64,7 +64,8 @@ def test_reruns(plain: Vector, mode: str, run: Run) -> None:
     for _ in range(RUNS - 1):
         again, others = judge.run(run.adapter, plain.inputs, plain.cotangent, mode)
         np.testing.assert_array_equal(again, first)
-        np.testing.assert_array_equal(others["logits"], gradients["logits"])
+        for name in {"logits", *LINEAR} & gradients.keys():
+            np.testing.assert_array_equal(others[name], gradients[name], err_msg=name)
 
 
 def _supported(run: Run, inputs: Inputs) -> None:
@@ -94,6 +95,7 @@ def _part(inputs: Inputs, part: slice) -> Inputs:
 
 
 def _filled(inputs: Inputs, masked: Array, value: float) -> Inputs:
-    logits = inputs.arrays["logits"].copy()
-    np.moveaxis(logits, inputs.axis, -1)[masked] = value
-    return inputs._replace(arrays=dict(inputs.arrays) | {"logits": logits})
+    name, axis = ("hidden", -1) if inputs.linear else ("logits", inputs.axis)
+    filled = inputs.arrays[name].copy()
+    np.moveaxis(filled, axis, -1)[masked] = value
+    return inputs._replace(arrays=dict(inputs.arrays) | {name: filled})

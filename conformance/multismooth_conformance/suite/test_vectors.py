@@ -24,7 +24,9 @@ def test_valid(valid: Vector, mode: str, run: Run, record_property: Record) -> N
     assert valid.expected is not None
     entry["loss"] = vector.expected["loss"].of(loss).astype(np.float64).tolist()
     if vector is valid:
-        entry["logits_gradient"] = valid.expected["grad"]["logits"].of(gradients["logits"]).astype(np.float64).tolist()
+        for name in ("hidden", "kernel") if vector.inputs.linear else ("logits",):
+            gradient = valid.expected["grad"][name].of(gradients[name])
+            entry[f"{name}_gradient"] = gradient.astype(np.float64).tolist()
     verdict = judge.judge(vector, loss, gradients)
     entry |= {"loss_ulp": verdict.loss, "gradient": verdict.gradient}
 
