@@ -88,27 +88,27 @@ class Positions(NamedTuple):
 def reduce(spec: Spec, positions: Positions, normalizer: Any, functions: Functions) -> Any:
     """The loss that ``spec.reduction`` asks for."""
     if spec.reduction == "none":
-        return _weighted(positions.loss, positions.sample_weight)
+        return weighted(positions.loss, positions.sample_weight)
     if spec.reduction == "sum":
-        return functions.sum(_weighted(positions.loss, positions.sample_weight))
-    loss = functions.sum(_weighted(positions.loss, _weights(spec, positions, functions)))
-    return _mean(loss, _divisor(spec, positions, normalizer, functions), spec, functions)
+        return functions.sum(weighted(positions.loss, positions.sample_weight))
+    loss = functions.sum(weighted(positions.loss, weights_of(spec, positions, functions)))
+    return _mean(loss, divisor_of(spec, positions, normalizer, functions), spec, functions)
 
 
 def slope(spec: Spec, positions: Positions, normalizer: Any, functions: Functions) -> Any:
     """The derivative of the loss to each position's ℓ_i, for a gradient that is derived by hand."""
     if spec.reduction != "mean":
         return _present(positions, functions)
-    divisor = _divisor(spec, positions, normalizer, functions)
-    weights = _weights(spec, positions, functions)
+    divisor = divisor_of(spec, positions, normalizer, functions)
+    weights = weights_of(spec, positions, functions)
     weights = _present(positions, functions) if weights is None else weights
     return divide(weights, divisor, functions)
 
 
 def totals(spec: Spec, positions: Positions, functions: Functions) -> Totals:
     """The sums before the division, whatever ``spec.reduction`` is."""
-    weights = _weights(spec, positions, functions)
-    loss, nll, z_loss = (functions.sum(_weighted(values, weights)) for values in positions[:3])
+    weights = weights_of(spec, positions, functions)
+    loss, nll, z_loss = (functions.sum(weighted(values, weights)) for values in positions[:3])
     return Totals(loss, _denominator(spec, positions, functions), nll, z_loss)
 
 
@@ -118,7 +118,7 @@ def _mean(loss: Any, weight: Any, spec: Spec, functions: Functions) -> Any:
     return functions.where(nothing, fill, loss / functions.where(nothing, 1.0, weight))
 
 
-def _divisor(spec: Spec, positions: Positions, normalizer: Any, functions: Functions) -> Any:
+def divisor_of(spec: Spec, positions: Positions, normalizer: Any, functions: Functions) -> Any:
     """What the mean divides by: the normalizer, or else the spec's denominator."""
     if normalizer is None:
         return _denominator(spec, positions, functions)
@@ -126,11 +126,11 @@ def _divisor(spec: Spec, positions: Positions, normalizer: Any, functions: Funct
     return functions.where((weight >= 0) & (weight < float("inf")), weight, float("nan"))
 
 
-def _weighted(values: Any, weights: Any) -> Any:
+def weighted(values: Any, weights: Any) -> Any:
     return values if weights is None else weights * values
 
 
-def _weights(spec: Spec, positions: Positions, functions: Functions) -> Any:
+def weights_of(spec: Spec, positions: Positions, functions: Functions) -> Any:
     """w_i; for the denominators of sequences, divided by its sum over the sequence."""
     if "sequences" not in spec.denominator:
         return positions.sample_weight

@@ -13,7 +13,7 @@ from torch import Tensor
 from multismooth.checks import Batch, Layout
 from multismooth.lowering import ClassSums, Functions, smooths, xlogx
 from multismooth.spec import Spec
-from multismooth.torch.statistics import loss_dtype
+from multismooth.torch.functions import loss_dtype
 
 
 class Shares(NamedTuple):

@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from multismooth.errors import InputError
-from multismooth.torch import chunks
-from multismooth.torch.chunks import others, weighted
+from multismooth.torch.functions import loss_dtype
 
 
 class LabelRow(NamedTuple):
@@ -48,11 +47,6 @@ def soft_statistics(
     return function.apply(logits, allowed, dim, *targets)
 
 
-def loss_dtype(logits: Tensor) -> torch.dtype:
-    """The dtype that the loss is computed and returned in."""
-    return torch.float64 if logits.dtype == torch.float64 else torch.float32
-
-
 def _widened(logits: Tensor, allowed: Tensor | None) -> Tensor:
     """In the loss's dtype, −inf where a class is not allowed."""
     x = logits.to(loss_dtype(logits))
@@ -71,6 +65,17 @@ def _shifted(x: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     # z is 0 at the maximum, or NaN in a row that has no finite one.
     others = z.exp().scatter(dim, top, z.gather(dim, top))
     return m, others.sum(dim, keepdim=True).log1p(), z
+
+
+def weighted(coefficients: Tensor, z: Tensor) -> Tensor:
+    """The product, where a coefficient of 0 skips its term: 0·−inf is no number."""
+    return coefficients * z.masked_fill(coefficients == 0, 0.0)
+
+
+def others(e: Tensor, dim: int) -> Tensor:
+    """Σ exp z less the 1 of one maximum: each 1 is counted, and the rest summed by itself, which keeps its digits."""
+    ones = e == 1
+    return torch.where(ones, 0.0, e).sum(dim, keepdim=True) + (ones.sum(dim, keepdim=True) - 1)
 
 
 def _refuse_nested_jvp() -> None:
@@ -129,8 +134,6 @@ class _LabelStatistics(Function):
     def forward(
         logits: Tensor, labels: Tensor, receivers: Tensor | None, allowed: Tensor | None, dim: int, smooths: bool
     ) -> tuple[Tensor, ...]:
-        if chunks.pays(logits):
-            return chunks.label_statistics(logits, labels, receivers, allowed, dim, smooths, loss_dtype(logits))
         m, L, z = _shifted(_widened(logits, allowed), dim)
         own = z.gather(dim, labels)
         if not smooths:
@@ -154,12 +157,6 @@ class _LabelStatistics(Function):
         logits, labels, receivers, allowed, m, L = ctx.saved_tensors
         dim = ctx.dim
         dead = _dead(g, g_own, g_rest)
-        if not ctx.needs_input_grad[2] and chunks.pays(logits):
-            cotangents = (g, g_own, g_rest)
-            gradient = chunks.label_gradient(
-                logits, labels, receivers, allowed, (m, L), cotangents, dead, dim, ctx.smooths
-            )
-            return gradient, None, None, None, None, None
         z, L = _pullback(_widened(logits, allowed), m, L, dead)
         grad_logits = grad_receivers = None
         if ctx.needs_input_grad[0]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from multismooth import InputError, Spec
-from multismooth.torch import chunks, smoothed_cross_entropy
+from multismooth.torch import fused, smoothed_cross_entropy
 from multismooth_conformance import Vector, judge, load
 from multismooth_conformance.adapters.torch_room import ADAPTER
 
@@ -19,7 +19,7 @@ VECTORS = load().values()
 @pytest.fixture(autouse=True)
 def few() -> Iterator[None]:
     """Parts of eight logits, or of one row."""
-    with patch.multiple(chunks, SIZE=8, MANY=1):
+    with patch.object(fused, "SIZE", 8):
         yield
 
 
@@ -49,10 +49,3 @@ def test_what_is_masked_does_not_show_in_a_bit(spec: Spec, weighted: bool) -> No
         return loss.detach().numpy().tobytes(), gradient.numpy().tobytes()
 
     assert len({outcome(garbage) for garbage in (0.0, 1e30, np.inf, -np.inf, np.nan)}) == 1
-
-
-def test_maxima_that_are_equal_are_counted() -> None:
-    """By the sum that needs no reading of values, too, which torch.compile takes."""
-    e = torch.tensor([[1.0, 0.25, 1.0], [1.0, 0.25, 0.5], [1.0, 1e-30, 0.0]], dtype=torch.float64)
-    for others in (chunks.others, chunks._others_at_once):
-        torch.testing.assert_close(others(e, -1)[:, 0], torch.tensor([1.25, 0.75, 1e-30], dtype=torch.float64))

@@ -1,0 +1,248 @@
+"""From the arrays of a call to the loss of each position, in plain code that PyTorch differentiates."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from multismooth import checks
+from multismooth.checks import Batch, Layout
+from multismooth.lowering import lower, lower_soft, smooths, xlogx
+from multismooth.reduction import Positions
+from multismooth.spec import Spec
+from multismooth.torch.classes import along, at_label, class_sums, shares
+from multismooth.torch.functions import functions_for, loss_dtype
+from multismooth.torch.statistics import label_statistics, soft_statistics
+
+
+class Targets(NamedTuple):
+    labels: Tensor
+    """class indices, or probabilities; made harmless where they are bad"""
+    mask: Tensor | None
+    """the positions that count, or None for all"""
+    bad: Tensor | None
+    """labels that no loss is defined for, or None if there are none"""
+
+
+class Coefficients(NamedTuple):
+    """What a position's statistics are multiplied with, each a number or a tensor like the labels."""
+
+    on: Any
+    off: Any
+    mass: Any
+    entropy: Any
+    counted: Any
+    """what the denominators of class weights add up"""
+    receivers: Tensor | None
+    """v, shaped to meet the logits; None for ones"""
+
+
+class SoftCoefficients(NamedTuple):
+    target: Tensor
+    """q in the logits' shape, with the class weights of ``per_class``"""
+    mass: Any
+    scale: Any
+    """Σ_k q_k·w_k under the rule ``expected``, else 1"""
+    entropy: Any
+    labels: Tensor
+    """t where it is allowed"""
+
+
+class Losses(NamedTuple):
+    """Of each position: 0 where it is not kept, NaN where it is bad."""
+
+    loss: Tensor
+    nll: Tensor
+    z_loss: Tensor
+    lse: Tensor
+    keep: Tensor | None
+    """the positions whose statistics are used, or None for all"""
+    bad: Tensor | None
+    """those among them that no loss is defined for, or None if there are none"""
+
+
+def positions(spec: Spec, batch: Batch, layout: Layout, good: bool, *, totals: bool) -> Positions:
+    """What the reduction needs; ``good`` says that every value is known to be."""
+    batch = cast(batch)
+    axis, targets = layout.axis, targets_of(spec, batch, layout, good)
+    allowed = None if batch.allowed is None else along(batch.allowed, axis, batch.logits)
+    if layout.soft:
+        soft = soft_coefficients(spec, batch, layout, targets.labels)
+        used = (soft.target, soft.labels) if totals else (soft.target,)
+        row = [part.squeeze(axis) for part in soft_statistics(batch.logits, used, allowed, axis)]
+        return reducible(batch, targets, soft_losses(spec, batch, layout, targets, soft, row, good), 1.0)
+    k = coefficients(spec, batch, layout, targets.labels)
+    labels = targets.labels.unsqueeze(axis)
+    statistics = label_statistics(batch.logits, labels, k.receivers, allowed, axis, smooths(spec))
+    row = [part.squeeze(axis) for part in statistics]
+    return reducible(batch, targets, label_losses(spec, batch, targets, k, row, good), k.counted)
+
+
+def reducible(batch: Batch, targets: Targets, losses: Losses, counted: Any) -> Positions:
+    """The losses with what they are weighted and counted by."""
+    weight = None if batch.sample_weight is None else only(batch.sample_weight, targets.mask)
+    return Positions(*losses[:3], targets.mask, weight, counted_where(counted, targets))
+
+
+def counted_where(counted: Any, targets: Targets) -> Any:
+    """What the denominators of class weights add up: 0 where a position does not count, or has no class."""
+    if not isinstance(counted, Tensor):
+        return counted
+    counted = only(counted, targets.mask)
+    return counted if targets.bad is None else counted.masked_fill(targets.bad, 0.0)
+
+
+def cast(batch: Batch) -> Batch:
+    """Weights in the loss's dtype."""
+    dtype = loss_dtype(batch.logits)
+    floats = ("sample_weight", "class_weight", "prior")
+    made = {name: getattr(batch, name).to(dtype) for name in floats if getattr(batch, name) is not None}
+    return batch._replace(**made) if made else batch
+
+
+def targets_of(spec: Spec, batch: Batch, layout: Layout, good: bool) -> Targets:
+    """Labels that are safe to use, and which of them count."""
+    return (_soft_labels if layout.soft else _labels)(spec, batch, layout, good)
+
+
+def _labels(spec: Spec, batch: Batch, layout: Layout, good: bool) -> Targets:
+    labels, mask = batch.labels.long(), batch.where
+    info = torch.iinfo(batch.labels.dtype)
+    if spec.ignore_index is not None and info.min <= spec.ignore_index <= info.max:
+        counts = labels != spec.ignore_index
+        mask = counts if mask is None else mask & counts
+    if good and batch.sample_weight is None:
+        return Targets(labels if mask is None else torch.where(mask, labels, 0), mask, None)
+    bad = (labels < 0) | (labels >= layout.classes)
+    labels = labels.masked_fill(bad, 0)
+    if batch.allowed is not None:
+        bad = bad | ~at_label(batch.allowed, labels, layout.axis)
+    return Targets(labels, mask, bad)
+
+
+def _soft_labels(spec: Spec, batch: Batch, layout: Layout, good: bool) -> Targets:
+    axis = layout.axis
+    labels = batch.labels.to(loss_dtype(batch.logits))
+    if good and batch.where is None and batch.sample_weight is None:
+        return Targets(labels, None, None)
+    bad = ~((labels >= 0) & (labels < torch.inf)).all(axis)
+    bad = bad | ((labels.sum(axis) - 1).abs() > checks.SUM_TOLERANCE)
+    if batch.allowed is not None:
+        allowed = along(batch.allowed, axis, labels)
+        bad = bad | (~allowed & (labels > 0)).any(axis)
+    return Targets(labels.masked_fill(bad.unsqueeze(axis), 0.0), batch.where, bad)
+
+
+def coefficients(spec: Spec, batch: Batch, layout: Layout, labels: Tensor) -> Coefficients:
+    functions = functions_for(batch.logits)
+    given = shares(spec, batch, layout)
+    v = given.weighted if spec.class_weight_rule == "per_class" else given.c
+    sums = class_sums(batch, layout, labels, given, functions)
+    on, off, mass, entropy, expected = lower(spec, sums, functions)
+    label_weight = 1.0 if sums.label_weight is None else sums.label_weight
+    counted = expected if spec.denominator == "expected_class_weights" else label_weight
+    v = None if v is None else along(v, layout.axis, batch.logits)
+    return Coefficients(on, off, mass, entropy, counted, v)
+
+
+def soft_coefficients(spec: Spec, batch: Batch, layout: Layout, labels: Tensor) -> SoftCoefficients:
+    axis, t, w = layout.axis, labels, batch.class_weight
+    functions = functions_for(batch.logits)
+    if batch.allowed is not None:
+        t = torch.where(along(batch.allowed, axis, t), t, 0.0)
+    c = shares(spec, batch, layout).c
+    total = float(layout.classes) if c is None else c.sum(axis if c.dim() > 1 else 0)
+    keep, share = lower_soft(spec, total, functions)
+    c = 1.0 if c is None else along(c, axis, t)
+    q = _meet(keep, t, axis) * t + _meet(share, t, axis) * c
+    entropy = -xlogx(q, functions).sum(axis) if spec.kl else 0.0
+    if w is None:
+        return SoftCoefficients(q, keep * t.sum(axis) + share * total, 1.0, entropy, t)
+    weighted = q * along(w, axis, q)
+    if spec.class_weight_rule == "expected":
+        return SoftCoefficients(q, q.sum(axis), weighted.sum(axis), entropy, t)
+    return SoftCoefficients(weighted, weighted.sum(axis), 1.0, entropy, t)
+
+
+def label_losses(spec: Spec, batch: Batch, targets: Targets, k: Coefficients, row: list[Tensor], good: bool) -> Losses:
+    """From m, L, x_y − m and Σ_{k≠y} v_k·(x_k − m) of each position."""
+    (m, L, own, rest), keep = _kept(spec, batch, targets, row)
+    cross_entropy = k.mass * L - _times(k.on, own) - _times(k.off, rest)
+    return _losses(spec, batch, targets, cross_entropy - k.entropy, L - own, m + L, keep, good)
+
+
+def soft_losses(
+    spec: Spec,
+    batch: Batch,
+    layout: Layout,
+    targets: Targets,
+    soft: SoftCoefficients,
+    row: list[Tensor],
+    good: bool,
+) -> Losses:
+    """From m, L, ⟨q, x − m⟩ and, where it is wanted, ⟨t, x − m⟩ of each position."""
+    (m, L, dot, *nll), keep = _kept(spec, batch, targets, row)
+    cross_entropy = soft.scale * (soft.mass * L - dot)
+    surprise = soft.labels.sum(layout.axis) * L - nll[0] if nll else torch.zeros_like(L)
+    return _losses(spec, batch, targets, cross_entropy - soft.entropy, surprise, m + L, keep, good)
+
+
+def _losses(
+    spec: Spec,
+    batch: Batch,
+    targets: Targets,
+    loss: Tensor,
+    nll: Tensor,
+    lse: Tensor,
+    keep: Tensor | None,
+    good: bool,
+) -> Losses:
+    z_loss = spec.z_loss * lse.square() if spec.z_loss else torch.zeros_like(nll)
+    loss = loss + z_loss if spec.z_loss else loss
+    bad = None
+    if not good:
+        functions = functions_for(lse)
+        bad = checks.bad_positions(batch, targets.bad, functions)
+        bad = bad if keep is None else bad & keep
+        # A product, since its derivative is NaN too.
+        poison = functions.where(bad, float("nan"), 1.0)
+        loss, nll = loss * poison, nll * poison
+    loss, nll, z_loss = (only(part, keep) for part in (loss, nll, z_loss))
+    return Losses(loss, nll, z_loss, lse, keep, bad)
+
+
+def _kept(spec: Spec, batch: Batch, targets: Targets, statistics: list[Tensor]) -> tuple[list[Tensor], Tensor | None]:
+    """The statistics, and which are used: those that count, and of weight 0 the ones that are numbers.
+
+    The loss of a weight of 0 is the derivative to that weight, so it is computed wherever it exists.
+    """
+    keep, weight = targets.mask, batch.sample_weight
+    if weight is not None:
+        # m + L may be a number whose square is none.
+        terms = [*statistics, (statistics[0] + statistics[1]).square()] if spec.z_loss else statistics
+        number = torch.stack(terms).isfinite().all(0)
+        number = number if targets.bad is None else number & ~targets.bad
+        live = (weight != 0) | number
+        keep = live if keep is None else keep & live
+    return [only(statistic, keep) for statistic in statistics], keep
+
+
+def _times(coefficient: Any, statistic: Tensor) -> Tensor | float:
+    """The product, where a coefficient of 0 skips its term: 0·−inf is no number."""
+    if not isinstance(coefficient, Tensor):
+        return coefficient * statistic if coefficient else 0.0
+    skipped = (coefficient == 0) & statistic.isinf()
+    return coefficient * statistic.masked_fill(skipped, 0.0)
+
+
+def only(values: Tensor, keep: Tensor | None) -> Tensor:
+    """0 where it is not kept."""
+    return values if keep is None else torch.where(keep, values, 0.0)
+
+
+def _meet(coefficient: Any, like: Tensor, axis: int) -> Any:
+    """A coefficient of each position, shaped to meet a tensor with classes."""
+    by_position = isinstance(coefficient, Tensor) and coefficient.dim() == like.dim() - 1
+    return coefficient.unsqueeze(axis) if by_position else coefficient
