@@ -22,7 +22,7 @@ Entry = dict[str, Any]
 
 
 def dtype(vector: Vector) -> str:
-    return str(vector.inputs.arrays["logits"].dtype)
+    return vector.inputs.logits[0]
 
 
 def is_plain(vector: Vector) -> bool:

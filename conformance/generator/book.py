@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeAlias
 
 from generator.arrays import Array, Entry, Recipe, batch_shape, class_offsets, from_recipe
@@ -37,6 +38,7 @@ SHAPES: dict[str, tuple[tuple[int, ...], int]] = {
     "uneven": ((4, 6, 3), -1),
     "no-tokens": ((3, 0, 5), -1),
     "no-pixels": ((2, 5, 0, 4), 1),
+    "many": ((512, 12), -1),
     "vocabulary": ((1, 3, 2**15), -1),
     "vocabulary-first": ((2**15, 1, 3), 0),
     "large-vocabulary": ((1, 3, 2**17), -1),
@@ -56,6 +58,15 @@ VOCABULARY = 1024
 """More classes than these are written as recipes, exact in bfloat16 like everything else."""
 VOCABULARY_RECIPE = Recipe(a=137, b=11, mod=509, offset=254, scale=2.0**-5)
 CLASS_WEIGHT_RECIPE = Recipe(a=5, b=1, mod=7, offset=-1, scale=0.25)
+FEATURES = 7
+"""Of a linear layer in half precision: a row of 2 times a column of 2, with a bias, is still exact in bfloat16."""
+WRITTEN = 1024
+"""Larger arrays of a linear layer are written as recipes too."""
+POSITIVE_RECIPE = Recipe(a=5, b=3, mod=9, offset=-1, scale=0.5)
+COARSE_RECIPE = Recipe(a=7, b=3, mod=17, offset=8, scale=0.25)
+"""A kernel in half precision."""
+HIDDEN_RECIPE = Recipe(a=5, b=3, mod=9, offset=4, scale=0.5)
+KERNEL_RECIPE = Recipe(a=137, b=11, mod=509, offset=254, scale=2.0**-7)
 ALLOWED_RECIPE = Recipe(a=1, b=0, mod=4, offset=0, scale=1.0)
 """Every fourth class does not exist."""
 
@@ -87,13 +98,20 @@ class Book:
         indices: Sequence[int] | None = None,
         without: str = "",
         tangent: bool = False,
+        features: int | None = None,
+        numbers: Mapping[str, float] | None = None,
         **spec: Any,
     ) -> Vector:
-        """Draw what `give` names, then `put` values in it and whole `rows` in the logits."""
+        """Draw what `give` names, then `put` values in it and whole `rows` in the logits.
+
+        With `features` hidden and kernel are in the place of the logits, and `rows` are those of hidden; `numbers`
+        are logit_scale and softcap.
+        """
         turn = len(self.vectors)
         spec.setdefault("reduction", "mean" if "normalizer" in give else REDUCTIONS[turn % 3])
         sizes, default_axis = SHAPES[shape]
-        draw = Draw(
+        kind = Draw if features is None else partial(LinearDraw, features, numbers or {})
+        draw = kind(
             self._next_id(family),
             sizes,
             default_axis if axis is None else axis,
@@ -103,7 +121,8 @@ class Book:
             spec,
         )
         inputs = {name: _put(array, (put or {}).get(name)) for name, array in draw.inputs().items()}
-        inputs["logits"] = _put_rows(inputs["logits"], draw.axis, rows or {})
+        main = "logits" if features is None else "hidden"
+        inputs[main] = _put_rows(inputs[main], draw.axis, rows or {})
         vector = Vector(
             draw.id,
             comment,
@@ -202,7 +221,7 @@ class Draw:
         allowed = self._allowed()
         mask = self._mask("where", [True] * self.size)
         unignored = self._mask("ignored", mask)
-        inputs = {"logits": self._logits(), "labels": self._labels(allowed, unignored)}
+        inputs = self._head() | {"labels": self._labels(allowed, unignored)}
         if "where" in self.give:
             inputs["where"] = Array("bool", self.batch, tuple(mask))
         if "sample_weight" in self.give:
@@ -249,6 +268,10 @@ class Draw:
 
     def _float(self, shape: tuple[int, ...], values: Iterable[float]) -> Array:
         return Array(self.other, shape, tuple(values))
+
+    def _head(self) -> dict[str, Array]:
+        """The logits, or what makes them."""
+        return {"logits": self._logits()}
 
     def _logits(self) -> Array:
         if self.classes > 128:
@@ -339,6 +362,35 @@ class Draw:
         each = [sum(part) for part in _split(effective, first)]
         alive = len(self.batch) == 1 or min(each) > 0
         return alive and sum(effective) not in (n, n - 1, self.size, first)
+
+
+class LinearDraw(Draw):
+    """Hidden, kernel and bias for few features: hidden·kernel + bias is exact in bfloat16, in whatever order."""
+
+    def __init__(self, features: int, numbers: Mapping[str, float], *rest: Any) -> None:
+        super().__init__(*rest)
+        assert features <= FEATURES or self.dtype in (SINGLE, DOUBLE)
+        self.features = features
+        self.numbers = numbers
+
+    def _head(self) -> dict[str, Array]:
+        fine = KERNEL_RECIPE if self.dtype in (SINGLE, DOUBLE) else COARSE_RECIPE
+        rows = POSITIVE_RECIPE if "positive" in self.give else HIDDEN_RECIPE
+        head = {
+            "hidden": self._dyadic("hidden", (*self.batch, self.features), rows, 4, 0.5),
+            "kernel": self._dyadic("kernel", (self.features, self.classes), fine, 8, 0.25),
+        }
+        if "bias" in self.give:
+            head["bias"] = self._dyadic("bias", (self.classes,), fine, 8, 0.25)
+        return head | {name: Array(DOUBLE, (), (value,)) for name, value in self.numbers.items()}
+
+    def _dyadic(self, name: str, shape: tuple[int, ...], recipe: Recipe, most: int, unit: float) -> Array:
+        """Up to `most` units."""
+        size = math.prod(shape)
+        if size > WRITTEN:
+            return from_recipe(self.dtype, shape, recipe)
+        draw = self.random(name)
+        return Array(self.dtype, shape, tuple(draw.randint(-most, most) * unit for _ in range(size)))
 
 
 def _split(values: Sequence[Any], parts: int) -> list[Sequence[Any]]:

@@ -17,10 +17,10 @@ from mpmath import mp  # type: ignore[import-untyped]  # mpmath ships no types
 
 from generator import oracle
 from generator.arrays import INTEGER_BITS
-from generator.flags import FLAGS
 from generator.gradients import effective_cotangents
+from generator.linear import Head
 from generator.oracle import ZERO, Counting, Number, Position, Problem
-from generator.vector import Vector, problem_of
+from generator.vector import Vector, head_of, problem_of
 
 DIGITS = 17
 HALF_PRECISION = ("float16", "bfloat16")
@@ -99,13 +99,18 @@ class Facts:
         self.valid = vector.reason is None
         self.dtype = "float64" if vector.dtype == "float64" else "float32"
 
+    @cached_property
+    def head(self) -> Head:
+        """What makes the logits, of the linear loss."""
+        return head_of(self.vector)
+
     @property
     def positions(self) -> tuple[Position, ...]:
         return self.problem.positions
 
     @property
     def classes(self) -> int:
-        return self.vector.inputs["logits"].shape[self.vector.axis]
+        return self.vector.shape[self.vector.axis]
 
     @property
     def masked_out(self) -> list[Position]:
@@ -253,13 +258,6 @@ def _live(problem: Problem, position: Position, row: Softmax) -> Live:
         row.lse,
         math.fsum(s for s, q in zip(row.surprises, target, strict=True) if q != 0 and math.isfinite(s)),
     )
-
-
-def flags_of(vector: Vector) -> tuple[str, ...]:
-    """The flags of a vector, in the order of `FLAGS`."""
-    with mp.workdps(DIGITS):
-        facts = Facts(vector)
-        return tuple(flag for flag in FLAGS if CATCHES[flag](facts))
 
 
 # --- Conditions that take more than a line ------------------------------------------------------------------------
@@ -471,9 +469,7 @@ CATCHES: dict[str, Callable[[Facts], bool]] = {
     "label-cast-to-float": lambda f: any(not exact(y, f.vector.dtype) for y in f.labels),
     "narrow-label-dtype": wraps,
     "wrong-class-axis": lambda f: (
-        f.vector.axis % len(f.vector.inputs["logits"].shape) != len(f.vector.inputs["logits"].shape) - 1
-        and bool(f.live)
-        and len(f.positions) > 1
+        f.vector.axis % len(f.vector.shape) != len(f.vector.shape) - 1 and bool(f.live) and len(f.positions) > 1
     ),
     "unreduced-gradient": lambda f: f.spec["reduction"] == "none" and any(at.moves for at in f.live),
     "soft-label-gradient": lambda f: f.soft and "labels" not in f.vector.without and f.speaks and f.smoothing < 1,

@@ -8,6 +8,7 @@ APPLE = "https://github.com/apple/ml-cross-entropy/"
 BURN = "https://github.com/tracel-ai/burn/"
 KERAS = "https://github.com/keras-team/keras/"
 LIGER = "https://github.com/linkedin/Liger-Kernel/"
+LINEAR_LOSS = "https://github.com/unslothai/unsloth-zoo/"
 MEGATRON = "https://github.com/NVIDIA/Megatron-LM/"
 OPTAX = "https://github.com/google-deepmind/optax/"
 PYTORCH = "https://github.com/pytorch/pytorch/"
@@ -282,5 +283,86 @@ FLAGS: dict[str, Flag] = {
     "float64-through-float32": Flag(
         "A float64 loss passed through float32 on its way.",
         TENSORFLOW + "issues/48129",
+    ),
+    # logits that a linear layer makes
+    "linear-smoothing": Flag(
+        "Label smoothing was asked for, and the fused linear loss trained without it.",
+        LINEAR_LOSS + "pull/930",
+    ),
+    "linear-z-loss": Flag(
+        "A fused linear loss and the code that called it did not agree on whether the z-loss is in it.",
+        "https://github.com/allenai/OLMo-core/pull/702",
+    ),
+    "linear-bias": Flag(
+        "With a bias a fused linear loss came out far too low, and no test had seen it.",
+        APPLE + "issues/52",
+    ),
+    "linear-logit-scale": Flag(
+        "The fused path left out the factor of the logits, and models were trained against another loss.",
+        "https://github.com/unslothai/unsloth/pull/11277",
+    ),
+    "linear-scale-gradient": Flag(
+        "The factor of the logits was applied to their exponentials and not to the gradient.",
+        "https://github.com/ServiceNow/Fast-LLM/issues/228",
+    ),
+    "linear-scale-sign": Flag(
+        "A factor below 0 turned the −inf that fills up a block into +inf, and the loss into NaN.",
+        "https://github.com/Dao-AILab/flash-attention/issues/1461",
+    ),
+    "linear-softcap": Flag(
+        "The logits' bound was never switched on in the fused loss, or bounded nothing: x·tanh(x / c).",
+        APPLE + "issues/48",
+    ),
+    "linear-softcap-gradient": Flag(
+        "A bound on the logits was fused, and its gradient was in no test: the slope of tanh can be left out.",
+        LIGER + "pull/423",
+    ),
+    "linear-mean-of-blocks": Flag(
+        "The means of the blocks were added: n blocks gave n times the loss.",
+        "https://github.com/NVIDIA-NeMo/Automodel/issues/3803",
+    ),
+    "linear-kernel-blocks": Flag(
+        "The kernel's gradient is a sum over blocks, of which the first is set and every other must be added.",
+        LIGER + "pull/1222",
+    ),
+    "linear-class-weights": Flag(
+        "The loss of logits had class weights, and the fused linear loss had none.",
+        LIGER + "pull/419",
+    ),
+    "linear-weights": Flag(
+        "Weights multiply the losses, when the forward pass has already summed the kernel's gradient without them.",
+        LIGER + "issues/968",
+    ),
+    "linear-unreduced": Flag(
+        "With reduction none the gradients to kernel and bias were multiplied by the first cotangent.",
+        LIGER + "pull/1298",
+    ),
+    "linear-accumulator": Flag(
+        "The kernel's gradient was added up in half precision, block by block.",
+        LIGER + "pull/830",
+    ),
+    "linear-label-block": Flag(
+        "A label that lies in another block of classes was matched in the wrong one.",
+        APPLE + "pull/59",
+    ),
+    "linear-last-block": Flag(
+        "A vocabulary was filled up, and what filled it was in the loss: 0·−inf = NaN.",
+        "https://github.com/OpenBMB/ModelCenter/issues/14",
+    ),
+    "linear-garbage": Flag(
+        "The hidden state of a padding token was −inf, and everything became NaN.",
+        "https://github.com/OpenGVLab/LLaMA-Adapter/issues/124",
+    ),
+    "linear-nothing-counts": Flag(
+        "Chunks without a label that counts were divided by their number, 0.",
+        "https://github.com/meta-pytorch/torchtune/issues/2341",
+    ),
+    "linear-bad-label": Flag(
+        "A fused kernel has no place for an error: a label out of range gave a plausible number.",
+        PYTORCH + "pull/195829",
+    ),
+    "linear-large-shift": Flag(
+        "A fused linear loss was wrong where all logits are large: log Σ exp and their maximum were added first.",
+        PYTORCH + "pull/195829",
     ),
 }

@@ -20,6 +20,7 @@ REASONS = [
     "exclude_all_classes",
 ]
 FLOAT = ["float64", "float32", "float16", "bfloat16"]
+LINEAR = ["hidden", "kernel", "bias", "logit_scale", "softcap"]
 ARGUMENTS = ["where", "sample_weight", "class_weight", "prior", "allowed", "normalizer"]
 SLUG = "^[a-z0-9]+(-[a-z0-9]+)*$"
 
@@ -31,6 +32,15 @@ def _closed(properties: dict[str, Json], optional: tuple[str, ...] = ()) -> dict
         "properties": properties,
         "required": [key for key in properties if key not in optional],
         "additionalProperties": False,
+    }
+
+
+def _one_form(inputs: dict[str, Json]) -> dict[str, Json]:
+    """Logits, or else what a linear layer makes them from."""
+    return inputs | {
+        "if": {"required": LINEAR[:1]},
+        "then": {"required": LINEAR[:2], "properties": {"logits": False}},
+        "else": {"required": ["logits"], "properties": dict.fromkeys(LINEAR, False)},
     }
 
 
@@ -72,11 +82,11 @@ def _spec() -> dict[str, Json]:
 def _results(array: str) -> dict[str, Json]:
     """Loss, gradients and totals: exact strings in `expected`, numbers in `scale`."""
     each = {"$ref": f"#/$defs/{array}"}
-    names = ["logits", "labels", "sample_weight", "class_weight", "prior"]
+    names = ["logits", "hidden", "kernel", "bias", "labels", "sample_weight", "class_weight", "prior"]
     return _closed(
         {
             "loss": each,
-            "grad": _closed(dict.fromkeys(names, each), optional=tuple(names[1:])),
+            "grad": _one_form(_closed(dict.fromkeys(names, each), optional=tuple(names))),
             "hvp": each,
             "totals": _closed(dict.fromkeys(("loss", "weight", "nll", "z_loss"), each)),
         },
@@ -94,9 +104,11 @@ def _vector() -> dict[str, Json]:
             "spec": _spec(),
             "axis": {"type": "integer"},
             "dtype": {"enum": FLOAT},
-            "inputs": _closed(
-                dict.fromkeys(("logits", "labels", *ARGUMENTS), given),
-                optional=tuple(ARGUMENTS),
+            "inputs": _one_form(
+                _closed(
+                    dict.fromkeys(("logits", *LINEAR, "labels", *ARGUMENTS), given),
+                    optional=("logits", *LINEAR, *ARGUMENTS),
+                )
             ),
             "cotangent": given,
             "tangent": given,

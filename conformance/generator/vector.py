@@ -9,7 +9,7 @@ from typing import Any
 
 from mpmath import mp  # type: ignore[import-untyped]  # mpmath ships no types
 
-from generator import gradients, oracle
+from generator import gradients, linear, oracle
 from generator.arrays import (
     FLOATS,
     Array,
@@ -20,7 +20,9 @@ from generator.arrays import (
     encode,
     from_json,
 )
-from generator.oracle import ZERO, Number, Position, Problem, Row
+from generator.linear import Head
+from generator.linear_scales import LinearYardsticks
+from generator.oracle import ONE, ZERO, Number, Position, Problem, Row
 from generator.scales import Yardsticks, shortened
 
 DEFAULT_SPEC: dict[str, Any] = {
@@ -38,6 +40,8 @@ DEFAULT_SPEC: dict[str, Any] = {
     "empty": "zero",
 }
 DIGITS = 20
+MANY = 100
+"""Positions, of whose gradients a linear vector stores some."""
 BASE_PRECISION = 120
 WIDEST_GAP = 700.0
 DIFFERENTIATED = ("sample_weight", "class_weight", "prior")
@@ -48,8 +52,9 @@ class Vector:
     """One row of the catalogue.
 
     `indices` picks the logits' gradients that are stored, of a large vector or where one entry is
-    left open. `without` names inputs whose derivative is left open: it is infinite in the limit, or
-    one of very many. Along the `tangent`, where there is one, the logits' gradient is differentiated.
+    left open; of the linear loss it picks classes, whose gradients to kernel and bias are stored.
+    `without` names inputs whose derivative is left open: it is infinite in the limit, or one of very
+    many. Along the `tangent`, where there is one, the logits' gradient is differentiated.
     """
 
     id: str
@@ -69,7 +74,19 @@ class Vector:
     @property
     def dtype(self) -> str:
         """The dtype of the logits."""
-        return self.inputs["logits"].dtype
+        return self.inputs["hidden" if self.linear else "logits"].dtype
+
+    @property
+    def linear(self) -> bool:
+        """Whether a linear layer makes the logits."""
+        return "hidden" in self.inputs
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the logits."""
+        if not self.linear:
+            return self.inputs["logits"].shape
+        return self.inputs["hidden"].shape[:-1] + self.inputs["kernel"].shape[1:]
 
     def to_json(self) -> dict[str, Json]:
         """The vector with its answer, which the oracle works out here."""
@@ -118,11 +135,13 @@ def vector_from_json(record: dict[str, Json]) -> Vector:
 def problem_of(vector: Vector) -> Problem:
     """The problem that a vector's inputs pose."""
     inputs = vector.inputs
-    shape = inputs["logits"].shape
-    labels_shape = batch_shape(shape, vector.axis)
-    offsets = class_offsets(shape, vector.axis)
+    labels_shape = batch_shape(vector.shape, vector.axis)
+    offsets = class_offsets(vector.shape, vector.axis)
     inner = math.prod(labels_shape[1:])
-    positions = tuple(_position(vector, i, flat, i // inner if labels_shape else 0) for i, flat in enumerate(offsets))
+    positions = tuple(
+        _position(vector, i, x, flat, i // inner if labels_shape else 0)
+        for i, (x, flat) in enumerate(zip(logits_of(vector), offsets, strict=True))
+    )
     normalizer = _numbers(inputs.get("normalizer"))
     return Problem(
         DEFAULT_SPEC | vector.spec,
@@ -131,6 +150,31 @@ def problem_of(vector: Vector) -> Problem:
         _numbers(inputs.get("prior")),
         normalizer[0] if normalizer else None,
         labels_shape[0] if labels_shape else 1,
+    )
+
+
+def logits_of(vector: Vector) -> list[tuple[Number, ...]]:
+    """The logits of each position, given or made."""
+    if vector.linear:
+        return head_of(vector).logits()
+    flat = vector.inputs["logits"].data
+    return [_exact([flat[j] for j in offsets]) for offsets in class_offsets(vector.shape, vector.axis)]
+
+
+def head_of(vector: Vector) -> Head:
+    """The linear layer of a vector; a bias that is not given is 0."""
+    inputs = vector.inputs
+    features, classes = inputs["kernel"].shape
+    h, w = _exact(inputs["hidden"].data), _exact(inputs["kernel"].data)
+    columns: dict[tuple[int, ...], tuple[Number, ...]] = {}
+    each_class = [w[k::classes] for k in range(classes)]
+    scale, cap = _numbers(inputs.get("logit_scale")), _numbers(inputs.get("softcap"))
+    return Head(
+        tuple(h[i * features : (i + 1) * features] for i in range(math.prod(vector.shape[:-1]))),
+        tuple(columns.setdefault(tuple(map(id, column)), column) for column in each_class),
+        _numbers(inputs.get("bias")) or (ZERO,) * classes,
+        scale[0] if scale else ONE,
+        cap[0] if cap else None,
     )
 
 
@@ -144,9 +188,9 @@ def _exact(entries: Sequence[Entry]) -> tuple[Number, ...]:
     return tuple(numbers[entry] for entry in entries)
 
 
-def _position(vector: Vector, i: int, flat: Sequence[int], sequence: int) -> Position:
+def _position(vector: Vector, i: int, x: tuple[Number, ...], flat: Sequence[int], sequence: int) -> Position:
     inputs, labels = vector.inputs, vector.inputs["labels"]
-    soft = labels.shape == inputs["logits"].shape and labels.dtype.startswith(("float", "bfloat"))
+    soft = labels.shape == vector.shape and labels.dtype.startswith(("float", "bfloat"))
     label = None if soft else int(labels.data[i])
     mask = bool(inputs["where"].data[i]) if "where" in inputs else True
     if label is not None and label == vector.spec.get("ignore_index"):
@@ -157,7 +201,7 @@ def _position(vector: Vector, i: int, flat: Sequence[int], sequence: int) -> Pos
         # What nobody may read is no number, lest a negative one make the entropy complex.
         target = tuple(q if q >= 0 else mp.nan for q in target)
     return Position(
-        _exact([inputs["logits"].data[j] for j in flat]),
+        x,
         _allowed(inputs.get("allowed"), flat),
         label,
         target,
@@ -180,9 +224,7 @@ def precision(vector: Vector) -> int:
 
     Past a gap of 700 that difference is below the smallest float64, and 0 is as good.
     """
-    logits = vector.inputs["logits"]
-    rows = [[logits.data[j] for j in flat] for flat in class_offsets(logits.shape, vector.axis)]
-    finite = [[float(x) for x in row if math.isfinite(x)] for row in rows]
+    finite = [[float(x) for x in dict.fromkeys(row) if mp.isfinite(x)] for row in logits_of(vector)]
     gap = max((max(row) - min(row) for row in finite if row), default=0.0)
     return BASE_PRECISION + math.ceil(min(gap, WIDEST_GAP) / math.log(10))
 
@@ -192,7 +234,7 @@ def answers(vector: Vector) -> dict[str, Json]:
     with mp.workdps(precision(vector)):
         problem = problem_of(vector)
         rows = [oracle.row(position) for position in problem.positions]
-        return _Answer(vector, problem, rows).to_json()
+        return (_LinearAnswer if vector.linear else _Answer)(vector, problem, rows).to_json()
 
 
 class _Answer:
@@ -203,8 +245,11 @@ class _Answer:
         self.problem = problem
         self.rows = rows
         self.cotangent = [mp.mpf(entry) for entry in vector.cotangent.data]
-        self.yardsticks = Yardsticks(problem, rows, self.cotangent)
+        self.yardsticks = self._yardsticks()
         self.result = "float64" if vector.dtype == "float64" else "float32"
+
+    def _yardsticks(self) -> Yardsticks:
+        return Yardsticks(self.problem, self.rows, self.cotangent)
 
     def to_json(self) -> dict[str, Json]:
         """The keys `expected` and `scale`."""
@@ -254,10 +299,7 @@ class _Answer:
 
     def _gradients(self) -> tuple[dict[str, Json], dict[str, Json]]:
         arguments = (self.problem, self.rows, self.cotangent)
-        logits = gradients.logits_gradient(*arguments)
-        gradients.check_logits_gradient(*arguments, logits, self.vector.id)
-        exact = {"logits": self._classwise(logits, written)}
-        sizes = {"logits": self._classwise(self.yardsticks.logits(), _short)}
+        exact, sizes = self._main_gradients()
         soft = any(position.soft is not None for position in self.problem.positions)
         if soft and "labels" not in self.vector.without:
             exact["labels"] = self._classwise(gradients.soft_labels_gradient(*arguments), written)
@@ -267,8 +309,17 @@ class _Answer:
                 shape = self.vector.inputs[name].shape
                 exact[name] = self._exact(shape, self._gradient_of(name))
                 sizes[name] = self._size(shape, getattr(self.yardsticks, name)())
-        exact["logits"]["dtype"] = sizes["logits"]["dtype"] = self.vector.dtype
         return exact, sizes
+
+    def _main_gradients(self) -> tuple[dict[str, Json], dict[str, Json]]:
+        """To the logits, in their dtype."""
+        arguments = (self.problem, self.rows, self.cotangent)
+        logits = gradients.logits_gradient(*arguments)
+        gradients.check_logits_gradient(*arguments, logits, self.vector.id)
+        exact = self._classwise(logits, written)
+        sizes = self._classwise(self.yardsticks.logits(), _short)
+        exact["dtype"] = sizes["dtype"] = self.vector.dtype
+        return {"logits": exact}, {"logits": sizes}
 
     def _gradient_of(self, name: str) -> list[Number]:
         arguments = (self.problem, self.rows, self.cotangent)
@@ -278,7 +329,7 @@ class _Answer:
 
     def _classwise(self, values: Sequence[Sequence[Number]], write: Callable[[Number], Json]) -> dict[str, Json]:
         """Values per position and class, put back where the logits lie."""
-        shape = self.vector.inputs["logits"].shape
+        shape = self.vector.shape
         flat: list[Number] = [ZERO] * math.prod(shape)
         for offsets, row in zip(class_offsets(shape, self.vector.axis), values, strict=True):
             for j, value in zip(offsets, row, strict=True):
@@ -288,6 +339,47 @@ class _Answer:
         if indices is None:
             return head | {"data": [write(value) for value in flat]}
         return head | {"indices": list(indices), "data": [write(flat[j]) for j in indices]}
+
+
+class _LinearAnswer(_Answer):
+    """The gradients to hidden, kernel and bias in the place of the logits'."""
+
+    def _yardsticks(self) -> Yardsticks:
+        self.gradients = linear.Gradients(head_of(self.vector), self.problem, self.rows, self.cotangent)
+        self.linear_yardsticks = LinearYardsticks(self.gradients)
+        return self.linear_yardsticks.of_the_rest()
+
+    def _main_gradients(self) -> tuple[dict[str, Json], dict[str, Json]]:
+        self.gradients.check(self.vector.id)
+        return self._of(self.gradients, written), self._of(self.linear_yardsticks, _short)
+
+    def _of(self, source: linear.Gradients | LinearYardsticks, write: Callable[[Number], Json]) -> dict[str, Json]:
+        """A large kernel's at some classes, and at some positions where there are many of them."""
+        inputs, some = self.vector.inputs, self.vector.indices
+        features, classes = inputs["kernel"].shape
+        positions = math.prod(self.vector.shape[:-1])
+        at = range(0, positions, positions // 8) if positions > MANY else range(positions)
+        chosen = range(classes) if some is None else some
+        hidden = source.hidden()
+        found = {
+            "hidden": ([hidden[i] for i in at], [i * features + d for i in at for d in range(features)]),
+            "kernel": (source.kernel(chosen), [d * classes + k for d in range(features) for k in chosen]),
+            "bias": ([source.bias(chosen)], list(chosen)),
+        }
+        return {name: self._given(name, *pair, write) for name, pair in found.items() if name in inputs}
+
+    def _given(
+        self,
+        name: str,
+        values: Sequence[Sequence[Number]],
+        places: list[int],
+        write: Callable[[Number], Json],
+    ) -> dict[str, Json]:
+        """In the dtype and the shape of an input; without the places if these are all."""
+        shape = self.vector.inputs[name].shape
+        head = {"dtype": self.vector.dtype, "shape": list(shape)}
+        data = [write(value) for row in values for value in row]
+        return head | ({} if len(places) == math.prod(shape) else {"indices": places}) | {"data": data}
 
 
 def _short(value: Number) -> Json:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from multismooth_conformance import vectors
-from multismooth_conformance.adapter import Array
+from multismooth_conformance.adapter import LINEAR, NUMBERS, Array
 from multismooth_conformance.documents import FOLDER, Document, Fault, Json, read
 
 SIZE = 2**20
@@ -88,14 +88,33 @@ def _vector(raw: Mapping[str, Json], notes: Mapping[str, Json]) -> Found:
     answers = dict(_leaves(raw, PARTS))
     unsound = [found for field, value in given.items() for found in _input(field, value)]
     unsound += [found for field, value in answers.items() for found in _count(field, value)]
-    rank = len(raw["inputs"]["logits"]["shape"])
-    if not -rank <= raw["axis"] < rank:
-        unsound.append(("axis", f"is {raw['axis']}; expected one of the logits' {rank} axes"))
+    if "hidden" in raw["inputs"]:
+        unsound += _linear(raw)
+    else:
+        rank = len(raw["inputs"]["logits"]["shape"])
+        if not -rank <= raw["axis"] < rank:
+            unsound.append(("axis", f"is {raw['axis']}; expected one of the logits' {rank} axes"))
     yield from unsound
     if not unsound:
         layout = Layout.of(raw)
         unfit = [*_shapes(raw, layout), *_answers(raw, layout, answers)]
         yield from unfit or _values(raw, layout)
+
+
+def _linear(raw: Mapping[str, Json]) -> Found:
+    """What makes logits must fit together before they have a shape."""
+    inputs = raw["inputs"]
+    hidden, kernel = inputs["hidden"]["shape"], inputs["kernel"]["shape"]
+    if not hidden:
+        yield "inputs.hidden.shape", "is []; expected the features on the last axis"
+    elif len(kernel) != 2 or kernel[0] != hidden[-1]:
+        yield "inputs.kernel.shape", f"is {kernel}; expected {hidden[-1]} features and the classes"
+    if raw["axis"] != -1:
+        yield "axis", f"is {raw['axis']}; expected -1, for a kernel has the classes last"
+    if inputs["labels"]["dtype"] not in INTEGERS:
+        yield "inputs.labels.dtype", f"is {inputs['labels']['dtype']}; expected class indices"
+    if "tangent" in raw:
+        yield "tangent", "is given; expected none, for the logits are not an input"
 
 
 def _leaves(value: Mapping[str, Json], keys: Iterable[str], above: str = "") -> Iterator[tuple[str, Json]]:
@@ -161,9 +180,9 @@ def _inexact(data: Sequence[Json], dtype: str) -> list[bool]:
 
 
 def _rounds(numbers: Array, kind: np.dtype[Any]) -> Array:
-    """Which of these float64 numbers change in a dtype."""
+    """Which of these numbers, float64 or longer, change in a dtype."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray((numbers.astype(kind).astype(np.float64) != numbers) & ~np.isnan(numbers))
+        return np.asarray((numbers.astype(kind).astype(numbers.dtype) != numbers) & ~np.isnan(numbers))
 
 
 def _recipe(field: str, value: Mapping[str, Json]) -> Found:
@@ -197,14 +216,17 @@ class Layout(NamedTuple):
     """of the logits"""
     computed: str
     """the dtype of the arithmetic"""
+    features: int
+    """of hidden and kernel"""
 
     @classmethod
     def of(cls, raw: Mapping[str, Json]) -> Layout:
-        shape = raw["inputs"]["logits"]["shape"]
+        shape = _logits_shape(raw)
         axis = raw["axis"] % len(shape)
         soft = raw["inputs"]["labels"]["dtype"] not in INTEGERS
         computed = "float64" if raw["dtype"] == "float64" else "float32"
-        return cls(shape, shape[:axis] + shape[axis + 1 :], shape[axis], soft, raw["dtype"], computed)
+        features = raw["inputs"].get("hidden", {"shape": [0]})["shape"][-1]
+        return cls(shape, shape[:axis] + shape[axis + 1 :], shape[axis], soft, raw["dtype"], computed, features)
 
     def shapes(self, name: str) -> list[list[int]]:
         """Those that an input may have."""
@@ -217,8 +239,14 @@ class Layout(NamedTuple):
                 return [[self.classes]]
             case "allowed":
                 return [[self.classes], self.logits]
-            case "normalizer":
+            case "normalizer" | "logit_scale" | "softcap":
                 return [[]]
+            case "hidden":
+                return [[*self.batch, self.features]]
+            case "kernel":
+                return [[self.features, self.classes]]
+            case "bias":
+                return [[self.classes]]
             case _:
                 return [self.logits]
 
@@ -228,7 +256,16 @@ class Layout(NamedTuple):
             return INTEGERS
         if name in ("where", "allowed"):
             return ["bool"]
-        return [self.dtype if name == "logits" else self.computed]
+        if name in NUMBERS:
+            return ["float64"]
+        return [self.dtype if name in ("logits", *LINEAR) else self.computed]
+
+
+def _logits_shape(raw: Mapping[str, Json]) -> list[int]:
+    inputs = raw["inputs"]
+    if "hidden" not in inputs:
+        return list(inputs["logits"]["shape"])
+    return [*inputs["hidden"]["shape"][:-1], inputs["kernel"]["shape"][-1]]
 
 
 def _shapes(raw: Mapping[str, Json], layout: Layout) -> Found:
@@ -257,7 +294,7 @@ def _answers(raw: Mapping[str, Json], layout: Layout, answers: Mapping[str, Json
         elif source not in raw["inputs"] or (source == "labels" and not layout.soft):
             yield field, "is given; expected gradients to inputs that are given, and to soft labels only"
         else:
-            dtype = layout.dtype if source == "logits" else layout.computed
+            dtype = layout.dtype if source in ("logits", *LINEAR) else layout.computed
             yield from _fits(field, value, [dtype], [raw["inputs"][source]["shape"]])
         other = answers.get(f"{PARTS[part == 'expected']}.{name}")
         if other is None or other.get("indices") != value.get("indices"):
@@ -271,6 +308,8 @@ def _values(raw: Mapping[str, Json], layout: Layout) -> Found:
     cotangent = vectors.array(raw["cotangent"])
     if (~np.isfinite(cotangent) | (cotangent == 0) | (cotangent == 1)).any():
         yield "cotangent", "holds a 0 or a 1, which hide errors, or no number; expected others"
+    if "hidden" in raw["inputs"]:
+        yield from _made_logits(raw, layout)
     if raw["result"] == "invalid":
         yield from _rising("rows", raw["rows"], math.prod(layout.batch))
         return
@@ -283,6 +322,21 @@ def _values(raw: Mapping[str, Json], layout: Layout) -> Found:
     if masked and counts.ndim > 1 and counts.any() and len(set(numbers)) < 3:
         n, size, first = numbers
         yield "inputs", f"{n} of {size} positions count, and the first axis has {first}; expected three numbers"
+
+
+def _made_logits(raw: Mapping[str, Json], layout: Layout) -> Found:
+    """hidden·kernel + bias where it counts is exact, so that its rounding is in no bound."""
+    inputs = {name: vectors.array(raw["inputs"][name]) for name in (*LINEAR, *NUMBERS) if name in raw["inputs"]}
+    for name in NUMBERS:
+        if name in inputs and not (np.isfinite(inputs[name]) and (name == "logit_scale" or inputs[name] > 0)):
+            yield f"inputs.{name}", f"is {inputs[name]}; expected a finite number, and a bound above 0"
+    with np.errstate(invalid="ignore", over="ignore"):
+        z = inputs["hidden"].astype(np.longdouble) @ inputs["kernel"].astype(np.longdouble)
+        z = z + inputs["bias"].astype(np.longdouble) if "bias" in inputs else z
+        wrong = _counts(raw, layout)[..., None] & _rounds(z, vectors.dtype(layout.dtype))
+    if wrong.any():
+        i = tuple(int(j) for j in np.argwhere(wrong)[0])
+        yield "inputs.hidden", f"times kernel is {z[i]} at {i}; expected logits that {layout.dtype} holds exactly"
 
 
 def _counts(raw: Mapping[str, Json], layout: Layout) -> Array:
@@ -367,7 +421,7 @@ def _shared(every: Iterable[tuple[str, Mapping[str, Json]]]) -> Iterator[tuple[s
 def _cell(raw: Mapping[str, Json]) -> tuple[Json, ...]:
     """What makes two vectors alike: the spec but for its numbers, what is given, the shape, the flags, the reason."""
     spec, inputs = raw["spec"], raw["inputs"]
-    smoothing, shape = spec["label_smoothing"], inputs["logits"]["shape"]
+    smoothing, shape = spec["label_smoothing"], _logits_shape(raw)
     choices = {key: value for key, value in spec.items() if isinstance(value, str | bool)}
     return (
         *choices.items(),
@@ -379,6 +433,7 @@ def _cell(raw: Mapping[str, Json]) -> tuple[Json, ...]:
         tuple(sorted(inputs)),
         inputs["labels"]["dtype"] in INTEGERS,
         tuple(shape),
+        inputs["hidden"]["shape"][-1] if "hidden" in inputs else None,
         raw["axis"] % max(len(shape), 1),
         tuple(sorted(raw["flags"])),
         raw["reason"],

@@ -107,7 +107,7 @@ class Vector:
         return {
             "bias": "bias" in self.inputs.arrays,
             **{name: name in self.inputs.numbers for name in NUMBERS},
-            "batch axes": hidden.ndim - 1,
+            "batch axes": ("none", "one", "two", "three")[hidden.ndim - 1],
             "features": "one" if kernel.shape[0] == 1 else "several",
             "classes": "one" if kernel.shape[1] == 1 else "thousands" if kernel.shape[1] > 1024 else "several",
             "positions": "none" if hidden.size == 0 else "hundreds" if self.positions > 100 else "some",

@@ -129,9 +129,9 @@ def linear_smoothed_cross_entropy_vjp(
         h = np.where(counts[..., None], np.asarray(hidden, np.float64), 0.0)
         k = np.asarray(kernel, np.float64)
         to_hidden = np.where(counts[..., None], g @ k.T, 0.0)
-        flat = g.reshape(-1, g.shape[-1])
-        to_kernel = h.reshape(-1, h.shape[-1]).T @ flat
-    return LinearGradients(to_hidden, to_kernel, None if bias is None else flat.sum(0))
+        positions = tuple(range(counts.ndim))
+        to_kernel = np.tensordot(h, g, (positions, positions))
+    return LinearGradients(to_hidden, to_kernel, None if bias is None else g.sum(positions))
 
 
 class _Head(NamedTuple):

@@ -35,7 +35,7 @@ def vector_of(inputs: Inputs) -> Vector:
 
 
 def is_wide(vector: Vector) -> bool:
-    return bool(vector.inputs.arrays["logits"].shape[vector.inputs.axis] > WIDE)
+    return bool(vector.inputs.logits[1][vector.inputs.axis] > WIDE)
 
 
 def correct(inputs: Inputs, cotangent: Array) -> Outputs:

@@ -11,6 +11,7 @@ from generator.catalogue import (
     denominators,
     extremes,
     layouts,
+    linear,
     masks,
     second_order,
     targets,
@@ -33,4 +34,5 @@ FILES: dict[str, Callable[[], Book]] = {
     "vocabulary": vocabulary.vocabulary,
     "second_order": second_order.second_order,
     "bad_values": bad_values.bad_values,
+    "linear": linear.linear,
 }
