@@ -26,6 +26,7 @@ def smoothed_cross_entropy(
     prior: Tensor | None = None,
     allowed: Tensor | None = None,
     normalizer: Tensor | float | None = None,
+    inplace: bool = False,
 ) -> Tensor:
     """Label-smoothed, masked softmax cross-entropy, in nats.
 
@@ -47,6 +48,10 @@ def smoothed_cross_entropy(
         allowed: bool [classes] or the logits' shape; the classes that exist. The others take no probability.
         normalizer: a number ≥ 0 in the place of the mean's denominator, such as the count over a whole
             accumulated batch.
+        inplace: let the gradient overwrite the logits, which then takes no memory of their size. For a mean or a sum
+            of logits that a layer has computed, in eager mode on the CPU; where no gradient is wanted nothing is
+            overwritten. The backward pass may be taken once, and of the first order; autograd raises if the logits
+            are needed by the layer that made them, or are written to before.
 
     Returns:
         A scalar, or [*batch] with ``reduction="none"``, 0 at masked positions. float64 for float64 logits, else
@@ -80,8 +85,11 @@ def smoothed_cross_entropy(
     batch = Batch(logits, labels, where, sample_weight, class_weight, prior, allowed, normalizer)
     layout = checks.check_call(call, spec, batch, axis, describe)
     good = not torch.compiler.is_compiling() and checks.check_values(call, spec, batch, layout, read)
-    if fused.applies(batch):
-        return fused.loss(fused.Call(spec, layout, good), batch)
+    applies = fused.applies(batch)
+    if inplace:
+        fused.check_inplace(spec, batch, applies)
+    if applies:
+        return fused.loss(fused.Call(spec, layout, good), batch, inplace=inplace)
     at = positions(spec, batch, layout, good, totals=False)
     return reduction.reduce(spec, at, normalizer, functions_for(at.loss))
 

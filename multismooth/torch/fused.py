@@ -1,20 +1,15 @@
-"""The loss with its gradient in one visit: part by part, so that a part stays in the processor's cache.
+"""The loss with its gradient in one visit, where the values are at hand and only the logits want a gradient.
 
-Where the cotangent of each position is known beforehand, as that of a mean or a sum is, a part's gradient is made from
-the exponentials that its loss has needed. Where it is not, the backward pass visits the logits once more. Nothing of
-the logits' size is held but the gradient.
-
-    ∂(a·ℓ)/∂x = a·((mass + 2·z_loss·lse)·softmax(x) − q)
-
-This is for tensors whose values are at hand, and for a gradient to the logits alone: ``statistics`` has all the rest,
-which is what a derivative of the derivative is taken from.
+Where the cotangent of each position is known beforehand, as that of a mean or a sum is, the gradient is made in the
+forward pass, from the exponentials that the loss has needed. Where it is not, the backward pass visits the logits once
+more. What else somebody differentiates or traces takes the plain way, through ``positions`` and ``statistics``; so does
+a derivative of the derivative.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import product
-from math import isfinite, prod
+from collections.abc import Iterator
+from math import frexp, isfinite
 from typing import Any, NamedTuple
 
 import torch
@@ -23,15 +18,18 @@ from torch.autograd import Function, forward_ad
 from torch.nn import Parameter
 
 from multismooth import reduction
-from multismooth.checks import Batch, Layout
+from multismooth.checks import Batch, Layout, bad_positions
 from multismooth.errors import InputError
 from multismooth.lowering import smooths
 from multismooth.reduction import Positions, Totals
 from multismooth.spec import Spec
 from multismooth.torch.classes import along
 from multismooth.torch.functions import functions_for, loss_dtype
+from multismooth.torch.parts import SIZE, Part, Slopes, cut, label_part, parts, soft_part
 from multismooth.torch.positions import (
+    Coefficients,
     Losses,
+    SoftCoefficients,
     Targets,
     cast,
     coefficients,
@@ -43,17 +41,12 @@ from multismooth.torch.positions import (
     soft_losses,
     targets_of,
 )
-from multismooth.torch.statistics import others, weighted
 
-SIZE = 2**20
-"""Elements of a part: smaller ones cost more in calls than they save, and larger ones leave the cache.
+BLOCK = 2**16
+"""Positions whose targets and coefficients are worked out at once: some arrays of a part's size at most."""
 
-Of 2¹⁷ … 2²² the fastest, at 2048×32768 in float32 on two cores of an AMD EPYC.
-"""
-
-Part = tuple[slice, ...]
-Slopes = tuple[Any, Any, Any]
-"""Cotangents of loss, nll and z_loss: numbers, or tensors like the labels; None for none."""
+Cotangents = tuple[Any, Any, Any]
+"""Of loss, nll and z-loss: numbers, or tensors like the labels."""
 
 
 class Call(NamedTuple):
@@ -86,18 +79,7 @@ def _traced() -> bool:
     )
 
 
-def parts(shape: tuple[int, ...], dim: int) -> Iterator[Part]:
-    """Indices that cut a shape into parts, along all axes but the classes': the first ones first."""
-    lengths = list(shape)
-    for axis, length in enumerate(shape):
-        if axis != dim and prod(lengths) > SIZE:
-            lengths[axis] = max(1, SIZE * length // prod(lengths))
-    starts = (range(0, whole, max(1, length)) for whole, length in zip(shape, lengths, strict=True))
-    for corner in product(*starts):
-        yield tuple(slice(start, start + length) for start, length in zip(corner, lengths, strict=True))
-
-
-def part_of(batch: Batch, layout: Layout, part: Part) -> Batch:
+def _block_of(batch: Batch, layout: Layout, part: Part) -> Batch:
     """A part of the batch, whose arrays of the classes stay whole."""
     here = part[: layout.axis] + part[layout.axis + 1 :]
     rank = len(part)
@@ -115,142 +97,122 @@ def part_of(batch: Batch, layout: Layout, part: Part) -> Batch:
     )
 
 
-# --- One part ---------------------------------------------------------------------------------------------------
+# --- A block ----------------------------------------------------------------------------------------------------
 
 
 def visit(
-    call: Call, batch: Batch, slopes: Slopes | None = None, out: Tensor | None = None, *, totals: bool = False
+    call: Call,
+    batch: Batch,
+    cotangents: Cotangents | None = None,
+    gradient: Tensor | None = None,
+    *,
+    totals: bool = False,
+    targets: Targets | None = None,
 ) -> Losses:
-    """The losses of a part, and the gradient to its logits in ``out``, which may be the logits themselves."""
-    dtype = loss_dtype(batch.logits)
-    work = out if out is not None and out.dtype == dtype else torch.empty_like(batch.logits, dtype=dtype)
-    m, z = _shifted(batch, call.layout, work)
-    evaluate = _soft_part if call.layout.soft else _label_part
-    targets = targets_of(call.spec, batch, call.layout, call.good)
-    losses, pull = evaluate(call, batch, targets, m, z, totals=totals)
-    if slopes is not None:
-        pull(slopes)
-        if out is not work:
-            out.copy_(work)
-    return losses
+    """The losses of a block, and the gradient to its logits, whose place it may take."""
+    targets = targets or targets_of(call.spec, batch, call.layout, call.good)
+    at = None if cotangents is None else _by_position(call, batch, targets, cotangents)
+    return (_visit_soft if call.layout.soft else _visit)(call, batch, targets, at, gradient, totals)
 
 
-def _shifted(batch: Batch, layout: Layout, work: Tensor) -> tuple[Tensor, Tensor]:
-    """m and x − m, −inf where a class is not allowed."""
-    x = batch.logits
-    if batch.allowed is not None:
-        x = torch.where(along(batch.allowed, layout.axis, x), x, -torch.inf)
-    m = x.amax(layout.axis, keepdim=True)
-    return m, torch.sub(x, m, out=work) if work.dtype == x.dtype else torch.sub(x, m.to(work.dtype), out=work)
+def _visit(
+    call: Call, batch: Batch, targets: Targets, at: Cotangents | None, gradient: Tensor | None, totals: bool
+) -> Losses:
+    (spec, layout, good), axis = call, call.layout.axis
+    k = coefficients(spec, batch, layout, targets.labels)
+    slopes = None if at is None else _label_slopes(spec, k, at, axis)
+    wide = Coefficients(*(_meet(value, axis) for value in k[:-1]), k.receivers)
+    labels, allowed, rows = targets.labels.unsqueeze(axis), _allowed(batch, axis), _rows(batch, axis, 4)
+    for part, x, out in _worked(batch.logits, gradient, axis):
+        if part is None:
+            label_part(x, labels, allowed, wide, rows, slopes, out, axis, smooths=smooths(spec))
+            continue
+        row = rows[(slice(None), *part[:axis], slice(None), *part[axis + 1 :])]
+        some = Coefficients(*(cut(value, part) for value in wide))
+        here = None if slopes is None else Slopes(*(cut(slope, part) for slope in slopes))
+        label_part(x, cut(labels, part), cut(allowed, part), some, row, here, out, axis, smooths=smooths(spec))
+    row = [statistic.squeeze(axis) for statistic in rows]
+    return label_losses(spec, batch, targets, k, row, good, totals=totals)
 
 
-Evaluated = tuple[Losses, Callable[[Slopes], None]]
+def _visit_soft(
+    call: Call, batch: Batch, targets: Targets, at: Cotangents | None, gradient: Tensor | None, totals: bool
+) -> Losses:
+    (spec, layout, good), axis = call, call.layout.axis
+    soft = soft_coefficients(spec, batch, layout, targets.labels)
+    slopes = None if at is None else _soft_slopes(spec, soft, at, axis)
+    rows = _rows(batch, axis, 4 if totals else 3)
+    for _, x, out in _worked(batch.logits, gradient, axis):
+        soft_part(x, _allowed(batch, axis), soft, rows, slopes, out, axis)
+    row = [statistic.squeeze(axis) for statistic in rows]
+    return soft_losses(spec, batch, layout, targets, soft, row, good, totals=totals)
 
 
-def _label_part(call: Call, batch: Batch, targets: Targets, m: Tensor, z: Tensor, *, totals: bool) -> Evaluated:
-    axis, smoothed = call.layout.axis, smooths(call.spec)
-    k = coefficients(call.spec, batch, call.layout, targets.labels)
-    y = targets.labels.unsqueeze(axis)
-    own = z.gather(axis, y)
-    rest = torch.zeros_like(own)
-    if smoothed:
-        z.scatter_(axis, y, 0.0)
-        rest = (z if k.receivers is None else weighted(k.receivers, z)).sum(axis, keepdim=True)
-    # Without the label's, the sum needs no other care where the label is the maximum.
-    e = z.scatter_(axis, y, -torch.inf).exp_()
-    own_e = own.exp()
-    rest_e = e.sum(axis, keepdim=True)
-    total = rest_e + own_e
-    L = _log1p(e, rest_e, own_e, total, axis)
-    row = [statistic.squeeze(axis) for statistic in (m.to(L.dtype), L, own, rest)]
-    losses = label_losses(call.spec, batch, targets, k, row, call.good)
-
-    def pull(slopes: Slopes) -> None:
-        g, g_nll, g_z = _by_position(slopes, batch, targets, losses)
-        g_L = k.mass * g + g_nll + _lse_slope(call.spec, losses, g + g_z)
-        g_L, g_own, g_rest = (_with_classes(slope, axis) for slope in (g_L, k.on * g + g_nll, k.off * g))
-        share = g_L / total
-        e.mul_(share)
-        if smoothed and k.receivers is None:
-            e.sub_(g_rest)
-        elif smoothed:
-            e.addcmul_(g_rest, k.receivers, value=-1)
-        # Set, and not corrected: g_rest may be larger than all that is right at the label.
-        e.scatter_(axis, y, own_e * share - g_own)
-        _clear(e, (g_L == 0) & (g_own == 0) & (g_rest == 0), L)
-
-    return losses, pull
+def _worked(logits: Tensor, gradient: Tensor | None, axis: int) -> Iterator[tuple[Part | None, Tensor, Tensor]]:
+    """The parts, and room to work in the loss's dtype: their gradient's, or else room that all of them share."""
+    dtype, room = loss_dtype(logits), None
+    in_place = gradient is not None and gradient.dtype == dtype
+    for part in parts(logits.shape, axis, SIZE) if logits.numel() > SIZE else [None]:
+        x = cut(logits, part)
+        if in_place:
+            yield part, x, cut(gradient, part)
+            continue
+        room = x.new_empty(x.numel(), dtype=dtype) if room is None else room
+        work = room[: x.numel()].view(x.shape)
+        yield part, x, work
+        if gradient is not None:
+            cut(gradient, part).copy_(work)
 
 
-def _log1p(e: Tensor, rest_e: Tensor, own_e: Tensor, total: Tensor, axis: int) -> Tensor:
-    """L: log1p of the sum of the exponentials without one maximum, which keeps a confident row's digits.
-
-    Where the maximum is not the label's and most of the sum, the others are summed by themselves.
-    """
-    right = own_e == 1
-    sums = torch.where(right, rest_e, total - 1)
-    near = ~right & (total < 2)
-    if near.any():
-        rows = near.squeeze(axis)
-        sums.squeeze(axis)[rows] = others(e.movedim(axis, -1)[rows], -1)[..., 0] + own_e.squeeze(axis)[rows]
-    return sums.log1p_()
+def _rows(batch: Batch, axis: int, count: int) -> Tensor:
+    """Room for so many statistics of each row."""
+    shape = batch.logits.shape
+    return batch.logits.new_zeros((count, *shape[:axis], 1, *shape[axis + 1 :]), dtype=loss_dtype(batch.logits))
 
 
-def _soft_part(call: Call, batch: Batch, targets: Targets, m: Tensor, z: Tensor, *, totals: bool) -> Evaluated:
-    axis = call.layout.axis
-    soft = soft_coefficients(call.spec, batch, call.layout, targets.labels)
-    used = (soft.target, soft.labels) if totals else (soft.target,)
-    dots = [weighted(target, z).sum(axis, keepdim=True) for target in used]
-    e = z.exp_()
-    sums = others(e, axis)
-    total, L = sums + 1, sums.log1p()
-    row = [statistic.squeeze(axis) for statistic in (m.to(L.dtype), L, *dots)]
-    losses = soft_losses(call.spec, batch, call.layout, targets, soft, row, call.good)
-
-    def pull(slopes: Slopes) -> None:
-        g, g_nll, g_z = _by_position(slopes, batch, targets, losses)
-        g_L = soft.scale * soft.mass * g + soft.labels.sum(axis) * g_nll + _lse_slope(call.spec, losses, g + g_z)
-        g_L, g_dot, g_nll = (_with_classes(slope, axis) for slope in (g_L, soft.scale * g, g_nll))
-        e.mul_(g_L / total).addcmul_(g_dot, soft.target, value=-1)
-        if totals:
-            e.addcmul_(g_nll, soft.labels, value=-1)
-        _clear(e, (g_L == 0) & (g_dot == 0) & (g_nll == 0), L)
-
-    return losses, pull
+def _allowed(batch: Batch, axis: int) -> Tensor | None:
+    return None if batch.allowed is None else along(batch.allowed, axis, batch.logits)
 
 
-def _by_position(slopes: Slopes, batch: Batch, targets: Targets, losses: Losses) -> tuple[Any, Any, Any]:
-    """What the loss, the nll and the z-loss of each position add to the result: 0 where it is not kept, NaN where bad."""
-    weight = batch.sample_weight
+def _by_position(call: Call, batch: Batch, targets: Targets, cotangents: Cotangents) -> Cotangents:
+    """What each position's loss, nll and z-loss add to the result: 0 where it does not count, NaN where it is bad."""
+    weight, mask, bad = batch.sample_weight, targets.mask, None
+    if not call.good:
+        bad = bad_positions(batch, targets.bad, functions_for(batch.logits))
+        bad = bad if weight is None else bad & (weight != 0)
+        bad = bad if mask is None else bad & mask
 
-    def of(slope: Any, bad: Tensor | None) -> Any:
-        if type(slope) is float and slope == 0.0:
-            return slope
-        # Plus 0, since a row's sign of 0 must not tell of what is masked.
-        slope = slope if weight is None else slope * weight + 0.0
-        slope = torch.as_tensor(slope, dtype=losses.loss.dtype)
-        slope = only(slope, losses.keep)
-        return slope if bad is None else slope.masked_fill(bad, torch.nan)
+    def of(cotangent: Any, bad: Tensor | None) -> Any:
+        if type(cotangent) is float and (cotangent == 0 or (weight is None and mask is None and bad is None)):
+            return cotangent
+        cotangent = torch.as_tensor(cotangent, dtype=loss_dtype(batch.logits))
+        if weight is not None:
+            cotangent = cotangent * weight + 0.0  # the sign of a 0 must not tell what is masked
+        cotangent = only(cotangent, mask)
+        return cotangent if bad is None else torch.where(bad, torch.nan, cotangent)
 
-    loss, nll, z_loss = slopes
-    return of(loss, losses.bad), of(nll, losses.bad), of(z_loss, None)
-
-
-def _lse_slope(spec: Spec, losses: Losses, slope: Any) -> Any:
-    return 2 * spec.z_loss * losses.lse * slope if spec.z_loss else 0.0
-
-
-def _with_classes(slope: Any, axis: int) -> Tensor:
-    """A number of all positions, or one of each, to meet the logits."""
-    slope = torch.as_tensor(slope)
-    return slope.unsqueeze(axis) if slope.dim() else slope
+    loss, nll, z_loss = cotangents
+    return of(loss, bad), of(nll, bad), of(z_loss, None)
 
 
-def _clear(gradient: Tensor, dead: Tensor, L: Tensor) -> None:
-    """A row that no cotangent reaches has a gradient of 0, though 0 times it may be none."""
-    lost = dead & ~L.isfinite()
-    if lost.any():
-        gradient.masked_fill_(lost, 0.0)
+def _label_slopes(spec: Spec, k: Coefficients, at: Cotangents, axis: int) -> Slopes:
+    loss, nll, z_loss = at
+    lse = spec.z_loss * (loss + z_loss) if spec.z_loss else None
+    slopes = (k.mass * loss + nll, -(k.on * loss + nll), -k.off * loss, lse)
+    return Slopes(*(_meet(slope, axis) for slope in slopes))
+
+
+def _soft_slopes(spec: Spec, soft: SoftCoefficients, at: Cotangents, axis: int) -> Slopes:
+    loss, nll, z_loss = at
+    lse = spec.z_loss * (loss + z_loss) if spec.z_loss else None
+    scaled = soft.scale * loss
+    slopes = (soft.mass * scaled + soft.labels.sum(axis) * nll, -scaled, -nll, lse)
+    return Slopes(*(_meet(slope, axis) for slope in slopes))
+
+
+def _meet(value: Any, axis: int) -> Any:
+    """A number of each position, to meet the logits."""
+    return value.unsqueeze(axis) if isinstance(value, Tensor) and value.dim() else value
 
 
 # --- All of them ------------------------------------------------------------------------------------------------
@@ -258,104 +220,170 @@ def _clear(gradient: Tensor, dead: Tensor, L: Tensor) -> None:
 
 def loss(call: Call, batch: Batch, *, inplace: bool = False) -> Tensor:
     """What ``call.spec.reduction`` says."""
-    batch, divisor = cast(batch), 1.0
-    if call.spec.reduction == "mean":
-        batch, divisor = _mean_of(call, batch)
+    batch = cast(batch)
+    mean = _mean_of(call, batch) if call.spec.reduction == "mean" else Mean(1.0, batch.sample_weight, None)
     wanted = torch.is_grad_enabled() and batch.logits.requires_grad
-    return _Loss.apply(call, divisor, wanted, inplace, *batch[:-1])
+    if inplace and wanted:
+        return _Overwriting.apply(call, mean, batch.logits, *batch._replace(sample_weight=mean.weight)[1:-1])
+    return _Loss.apply(call, mean, wanted, *batch._replace(sample_weight=mean.weight)[:-1])
 
 
 def totals(call: Call, batch: Batch) -> Totals:
-    batch, weight = _mean_of(call, cast(batch))
-    loss, nll, z_loss = _Sums.apply(call, *batch[:-1])
-    return Totals(loss, loss.new_tensor(weight), nll, z_loss)
+    batch = cast(batch)
+    mean = _mean_of(call, batch)
+    loss, nll, z_loss = _Sums.apply(call, *batch._replace(sample_weight=mean.weight)[:-1])
+    return Totals(loss, loss.new_tensor(mean.divisor), nll, z_loss)
 
 
-def _mean_of(call: Call, batch: Batch) -> tuple[Batch, float]:
-    """The batch with the weights of a mean, and what this divides by."""
-    spec, functions, axis = call.spec, functions_for(batch.logits), call.layout.axis
-    targets = targets_of(spec, batch, call.layout, call.good)
+class Mean(NamedTuple):
+    divisor: float
+    weight: Tensor | None
+    """what a position's loss is multiplied with"""
+    targets: Targets | None
+    """of the whole batch, if this is one block"""
+
+
+def _mean_of(call: Call, batch: Batch) -> Mean:
+    spec, layout = call.spec, call.layout
+    targets = targets_of(spec, batch, layout, call.good)
     counted: Any = 1.0
     if spec.denominator == "expected_class_weights" or (
         spec.denominator == "class_weights" and batch.class_weight is not None
     ):
-        counted = counted_where(coefficients(spec, batch, call.layout, targets.labels).counted, targets)
-    shape = batch.logits.shape[:axis] + batch.logits.shape[axis + 1 :]
-    like = batch.logits.new_empty((), dtype=loss_dtype(batch.logits)).expand(shape)
+        counted = counted_where(coefficients(spec, batch, layout, targets.labels).counted, targets)
+    like = batch.logits.new_empty((), dtype=loss_dtype(batch.logits)).expand(_positions(batch, layout))
     weight = None if batch.sample_weight is None else only(batch.sample_weight, targets.mask)
-    positions = Positions(like, None, None, targets.mask, weight, counted)
-    divisor = reduction.divisor_of(spec, positions, batch.normalizer, functions)
-    return batch._replace(sample_weight=reduction.weights_of(spec, positions, functions)), divisor.item()
-
-
-Visited = tuple[Part, Losses]
+    at = Positions(like, None, None, targets.mask, weight, counted)
+    functions = functions_for(batch.logits)
+    divisor = reduction.divisor_of(spec, at, batch.normalizer, functions).item()
+    weight = reduction.weights_of(spec, at, functions)
+    return Mean(divisor, weight, targets if weight is batch.sample_weight else None)
 
 
 def _visits(
-    call: Call, batch: Batch, slopes: Slopes | None = None, gradient: Tensor | None = None, *, totals: bool = False
-) -> Iterator[Visited]:
-    """The weighted losses of each part, while the gradient to all logits is filled."""
+    call: Call,
+    batch: Batch,
+    cotangents: Cotangents | None = None,
+    gradient: Tensor | None = None,
+    *,
+    totals: bool = False,
+    targets: Targets | None = None,
+) -> Iterator[tuple[Any, Losses]]:
+    """Where each block is, and its weighted losses, while the gradient to all logits is filled."""
+    size = SIZE if call.layout.soft else BLOCK * call.layout.classes  # soft labels are as large as the logits
+    if batch.logits.numel() <= size:
+        yield (...,), _weighted(batch, visit(call, batch, cotangents, gradient, totals=totals, targets=targets))
+        return
     axis = call.layout.axis
-    for part in parts(batch.logits.shape, axis):
-        here = part[:axis] + part[axis + 1 :]
-        some = part_of(batch, call.layout, part)
-        cut = slopes and tuple(slope[here] if _varies(slope) else slope for slope in slopes)
-        out = None if gradient is None else gradient[part]
-        losses = visit(call, some, cut, out, totals=totals)
-        if some.sample_weight is not None:
-            weight = only(some.sample_weight, losses.keep)
-            losses = Losses(*(weight * value for value in losses[:3]), *losses[3:])
-        yield here, losses
+    for block in parts(batch.logits.shape, axis, size):
+        here = block[:axis] + block[axis + 1 :]
+        some = _block_of(batch, call.layout, block)
+        slopes = cotangents and tuple(cut(slope, here) for slope in cotangents)
+        yield here, _weighted(some, visit(call, some, slopes, cut(gradient, block), totals=totals))
 
 
-def _varies(slope: Any) -> bool:
-    return isinstance(slope, Tensor) and slope.dim() > 0
+def _weighted(batch: Batch, losses: Losses) -> Losses:
+    if batch.sample_weight is None:
+        return losses
+    weight = only(batch.sample_weight, losses.keep)
+    return Losses(*(value if value is None else weight * value for value in losses[:3]), *losses[3:])
 
 
 class _Loss(Function):
     """The mean or the sum, or without a reduction the loss of each position."""
 
     @staticmethod
-    def forward(ctx: Any, call: Call, divisor: float, wanted: bool, inplace: bool, *arrays: Tensor | None) -> Tensor:
+    def forward(ctx: Any, call: Call, mean: Mean, wanted: bool, *arrays: Tensor | None) -> Tensor:
         batch = Batch(*arrays)
-        ctx.call, ctx.divisor, ctx.inplace, ctx.gradient = call, divisor, inplace, None
+        ctx.save_for_backward(*arrays)
+        ctx.call, ctx.divisor, ctx.gradient = call, mean.divisor, None
         if call.spec.reduction == "none":
-            ctx.save_for_backward(*arrays)
             losses = batch.logits.new_empty(_positions(batch, call.layout), dtype=loss_dtype(batch.logits))
-            for here, part in _visits(call, batch):
-                losses[here] = part.loss
+            for here, block in _visits(call, batch):
+                losses[here] = block.loss
             return losses
-        if wanted and (inplace or _worth_knowing(batch.logits)):
-            ctx.gradient = batch.logits.detach() if inplace else torch.empty_like(batch.logits)
-        ctx.save_for_backward(*((ctx.gradient,) if inplace else arrays))
-        if divisor == 0:
-            if ctx.gradient is not None:
-                ctx.gradient.zero_()
-            fill = 0.0 if call.spec.empty == "zero" else torch.nan
-            return batch.logits.new_full((), fill, dtype=loss_dtype(batch.logits))
-        slopes = None if ctx.gradient is None else (1 / divisor, 0.0, 0.0)
-        return _sum([part.loss for _, part in _visits(call, batch, slopes, ctx.gradient)], batch.logits) / divisor
+        if wanted and _worth_knowing(batch.logits):
+            ctx.gradient = torch.empty_like(batch.logits)
+        return _reduced(call, batch, mean, ctx.gradient)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        call, divisor = ctx.call, ctx.divisor
-        if ctx.inplace:
-            return None, None, None, None, _overwritten(ctx, g), *[None] * 6
         if _differentiated_again(g):
-            return None, None, None, None, _differentiable(ctx, g), *[None] * 6
-        batch = Batch(*ctx.saved_tensors)
+            return None, None, None, _differentiable(ctx, g), *[None] * 6
+        call, batch = ctx.call, Batch(*ctx.saved_tensors)
         if call.spec.reduction == "none":
-            return None, None, None, None, _gradient(call, batch, (g, 0.0, 0.0)), *[None] * 6
+            return None, None, None, _gradient(call, batch, (g, 0.0, 0.0)), *[None] * 6
         # It is the caller's from here on: what a second backward pass returns is another tensor of the same bits.
         gradient, ctx.gradient = ctx.gradient, None
         g = g.item()
         scaled = g != 1 and _can_be_scaled(batch.logits, g)
-        if g != 1 and not scaled:
-            gradient = None
-        if gradient is None:
-            slope = 0.0 if divisor == 0 else (1.0 if scaled else g) / divisor
+        if gradient is None or (g != 1 and not scaled):
+            gradient = None  # so that two of them are never held
+            slope = 0.0 if ctx.divisor == 0 else (1.0 if scaled else g) / ctx.divisor
             gradient = _gradient(call, batch, (slope, 0.0, 0.0))
-        return None, None, None, None, gradient.mul_(g) if scaled else gradient, *[None] * 6
+        return None, None, None, gradient.mul_(g) if scaled else gradient, *[None] * 6
+
+
+class _Overwriting(Function):
+    """The mean or the sum, whose gradient takes the logits' place."""
+
+    @staticmethod
+    def forward(ctx: Any, call: Call, mean: Mean, *arrays: Tensor | None) -> Tensor:
+        batch = Batch(*arrays)
+        gradient = batch.logits.detach()
+        loss = _reduced(call, batch, mean, gradient)
+        # Shares the logits' version: autograd notices if somebody else writes there before the backward pass.
+        ctx.save_for_backward(gradient)
+        ctx.spent = False
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = ctx.saved_tensors
+        if _differentiated_again(g):
+            raise _overwritten("a derivative of its gradient is asked for")
+        if ctx.spent:
+            raise _overwritten("its backward pass is asked for twice")
+        ctx.spent, g = True, g.item()
+        if g != 1:
+            if gradient.dtype != loss_dtype(gradient) and frexp(g)[0] != 0.5:
+                raise _overwritten(f"the gradient, rounded to {gradient.dtype}, is to be multiplied by {g:.6g}")
+            gradient.mul_(g)
+        return None, None, gradient, *[None] * 6
+
+
+def check_inplace(spec: Spec, batch: Batch, applies: bool) -> None:
+    """Raises if the gradient of such a call cannot take the logits' place."""
+    logits = batch.logits
+    if spec.reduction == "none":
+        raise _overwritten("without a reduction it is not known before the backward pass")
+    if not applies:
+        raise _overwritten("it is for eager mode on the CPU, and for a gradient to the logits alone")
+    if logits.is_leaf and logits.requires_grad:
+        raise _overwritten("these are a leaf, which autograd keeps")
+    if logits.dtype == torch.float16:
+        raise _overwritten("those of float16 are scaled before they are rounded")
+
+
+def _overwritten(fact: str) -> InputError:
+    return InputError(
+        "inplace",
+        "smoothed_cross_entropy",
+        f"inplace lets the gradient take the logits' place, and {fact}",
+        "Pass inplace=False",
+    )
+
+
+def _reduced(call: Call, batch: Batch, mean: Mean, gradient: Tensor | None) -> Tensor:
+    """The mean or the sum, while the gradient is filled if there is one."""
+    if mean.divisor == 0:
+        if gradient is not None:
+            gradient.zero_()
+        fill = 0.0 if call.spec.empty == "zero" else torch.nan
+        return batch.logits.new_full((), fill, dtype=loss_dtype(batch.logits))
+    cotangents = None if gradient is None else (1 / mean.divisor, 0.0, 0.0)
+    visits = _visits(call, batch, cotangents, gradient, targets=mean.targets)
+    return _sum([losses.loss for _, losses in visits], batch.logits) / mean.divisor
 
 
 class _Sums(Function):
@@ -395,21 +423,18 @@ def _can_be_scaled(logits: Tensor, g: float) -> bool:
     return logits.dtype == loss_dtype(logits) and g != 0 and isfinite(g)
 
 
-def _gradient(call: Call, batch: Batch, slopes: Slopes, *, totals: bool = False) -> Tensor:
+def _gradient(call: Call, batch: Batch, cotangents: Cotangents, *, totals: bool = False) -> Tensor:
     gradient = torch.empty_like(batch.logits)
-    for _ in _visits(call, batch, slopes, gradient, totals=totals):
+    for _ in _visits(call, batch, cotangents, gradient, totals=totals):
         pass
     return gradient
 
 
 def _sum(sums: list[Tensor], like: Tensor) -> Tensor:
-    """Of all parts; an empty batch has none."""
+    """Of all blocks."""
+    if len(sums) == 1:
+        return sums[0].sum()
     return torch.stack([part.sum() for part in sums]).sum() if sums else like.new_zeros((), dtype=loss_dtype(like))
-
-
-def _overwritten(ctx: Any, g: Tensor) -> Tensor:
-    """The gradient that took the logits' place."""
-    raise NotImplementedError
 
 
 def _differentiated_again(*g: Tensor) -> bool:

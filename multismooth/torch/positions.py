@@ -54,8 +54,9 @@ class Losses(NamedTuple):
     """Of each position: 0 where it is not kept, NaN where it is bad."""
 
     loss: Tensor
-    nll: Tensor
-    z_loss: Tensor
+    nll: Tensor | None
+    """for totals, as is the next"""
+    z_loss: Tensor | None
     lse: Tensor
     keep: Tensor | None
     """the positions whose statistics are used, or None for all"""
@@ -72,12 +73,12 @@ def positions(spec: Spec, batch: Batch, layout: Layout, good: bool, *, totals: b
         soft = soft_coefficients(spec, batch, layout, targets.labels)
         used = (soft.target, soft.labels) if totals else (soft.target,)
         row = [part.squeeze(axis) for part in soft_statistics(batch.logits, used, allowed, axis)]
-        return reducible(batch, targets, soft_losses(spec, batch, layout, targets, soft, row, good), 1.0)
+        return reducible(batch, targets, soft_losses(spec, batch, layout, targets, soft, row, good, totals=totals), 1.0)
     k = coefficients(spec, batch, layout, targets.labels)
     labels = targets.labels.unsqueeze(axis)
     statistics = label_statistics(batch.logits, labels, k.receivers, allowed, axis, smooths(spec))
     row = [part.squeeze(axis) for part in statistics]
-    return reducible(batch, targets, label_losses(spec, batch, targets, k, row, good), k.counted)
+    return reducible(batch, targets, label_losses(spec, batch, targets, k, row, good, totals=totals), k.counted)
 
 
 def reducible(batch: Batch, targets: Targets, losses: Losses, counted: Any) -> Positions:
@@ -166,11 +167,14 @@ def soft_coefficients(spec: Spec, batch: Batch, layout: Layout, labels: Tensor) 
     return SoftCoefficients(weighted, weighted.sum(axis), 1.0, entropy, t)
 
 
-def label_losses(spec: Spec, batch: Batch, targets: Targets, k: Coefficients, row: list[Tensor], good: bool) -> Losses:
+def label_losses(
+    spec: Spec, batch: Batch, targets: Targets, k: Coefficients, row: list[Tensor], good: bool, *, totals: bool
+) -> Losses:
     """From m, L, x_y − m and Σ_{k≠y} v_k·(x_k − m) of each position."""
     (m, L, own, rest), keep = _kept(spec, batch, targets, row)
     cross_entropy = k.mass * L - _times(k.on, own) - _times(k.off, rest)
-    return _losses(spec, batch, targets, cross_entropy - k.entropy, L - own, m + L, keep, good)
+    nll = L - own if totals else None
+    return _losses(spec, batch, targets, cross_entropy - k.entropy, nll, m + L, keep, good)
 
 
 def soft_losses(
@@ -181,12 +185,14 @@ def soft_losses(
     soft: SoftCoefficients,
     row: list[Tensor],
     good: bool,
+    *,
+    totals: bool,
 ) -> Losses:
-    """From m, L, ⟨q, x − m⟩ and, where it is wanted, ⟨t, x − m⟩ of each position."""
-    (m, L, dot, *nll), keep = _kept(spec, batch, targets, row)
+    """From m, L, ⟨q, x − m⟩ and, for totals, ⟨t, x − m⟩ of each position."""
+    (m, L, dot, *labelled), keep = _kept(spec, batch, targets, row)
     cross_entropy = soft.scale * (soft.mass * L - dot)
-    surprise = soft.labels.sum(layout.axis) * L - nll[0] if nll else torch.zeros_like(L)
-    return _losses(spec, batch, targets, cross_entropy - soft.entropy, surprise, m + L, keep, good)
+    nll = soft.labels.sum(layout.axis) * L - labelled[0] if totals else None
+    return _losses(spec, batch, targets, cross_entropy - soft.entropy, nll, m + L, keep, good)
 
 
 def _losses(
@@ -194,13 +200,13 @@ def _losses(
     batch: Batch,
     targets: Targets,
     loss: Tensor,
-    nll: Tensor,
+    nll: Tensor | None,
     lse: Tensor,
     keep: Tensor | None,
     good: bool,
 ) -> Losses:
-    z_loss = spec.z_loss * lse.square() if spec.z_loss else torch.zeros_like(nll)
-    loss = loss + z_loss if spec.z_loss else loss
+    z_loss = spec.z_loss * lse.square() if spec.z_loss else None
+    loss = loss if z_loss is None else loss + z_loss
     bad = None
     if not good:
         functions = functions_for(lse)
@@ -208,9 +214,11 @@ def _losses(
         bad = bad if keep is None else bad & keep
         # A product, since its derivative is NaN too.
         poison = functions.where(bad, float("nan"), 1.0)
-        loss, nll = loss * poison, nll * poison
-    loss, nll, z_loss = (only(part, keep) for part in (loss, nll, z_loss))
-    return Losses(loss, nll, z_loss, lse, keep, bad)
+        loss, nll = loss * poison, nll if nll is None else nll * poison
+    if nll is None:
+        return Losses(only(loss, keep), None, None, lse, keep, bad)
+    z_loss = torch.zeros_like(nll) if z_loss is None else z_loss
+    return Losses(only(loss, keep), only(nll, keep), only(z_loss, keep), lse, keep, bad)
 
 
 def _kept(spec: Spec, batch: Batch, targets: Targets, statistics: list[Tensor]) -> tuple[list[Tensor], Tensor | None]:
@@ -226,7 +234,9 @@ def _kept(spec: Spec, batch: Batch, targets: Targets, statistics: list[Tensor]) 
         number = number if targets.bad is None else number & ~targets.bad
         live = (weight != 0) | number
         keep = live if keep is None else keep & live
-    return [only(statistic, keep) for statistic in statistics], keep
+    if torch.is_grad_enabled():  # else the losses that are not kept are left out, and no derivative is 0·NaN
+        statistics = [only(statistic, keep) for statistic in statistics]
+    return statistics, keep
 
 
 def _times(coefficient: Any, statistic: Tensor) -> Tensor | float:

@@ -18,8 +18,8 @@ VECTORS = load().values()
 
 @pytest.fixture(autouse=True)
 def few() -> Iterator[None]:
-    """Parts of eight logits, or of one row."""
-    with patch.object(fused, "SIZE", 8):
+    """Blocks of two positions, and parts of eight logits, or of one row."""
+    with patch.multiple(fused, SIZE=8, BLOCK=2):
         yield
 
 
