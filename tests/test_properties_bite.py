@@ -12,7 +12,9 @@ import pytest
 from multismooth_conformance import Inputs
 from multismooth_conformance.adapter import Array
 from multismooth_conformance.adapters.reference import ReferenceAdapter
+from multismooth_conformance.suite import test_linear as linear_laws
 from multismooth_conformance.suite import test_properties as laws
+from tests.sabotage import linear as layers
 
 Outputs = tuple[Array, dict[str, Array]]
 
@@ -108,6 +110,36 @@ class MultipliedByTheMask(Right):
             return np.asarray(loss + (0 * logits).sum(where=unread)), gradients
 
 
+class LayerOf(Right):
+    """The linear loss with a bug in its layer."""
+
+    layer: type[layers.Layer]
+
+    def linear(self, inputs: Inputs, cotangent: Array, mode: str) -> Outputs:
+        return layers.LinearSabotaged(self.layer).linear(inputs, cotangent, mode)
+
+
+class ScaleForgotten(LayerOf):
+    layer = layers.NotScaled
+
+
+class LastBlockOnly(LayerOf):
+    layer = layers.LastBlockOnly
+
+
+class GarbageLeaks(LayerOf):
+    layer = layers.GarbageLeaks
+
+
+class LinearNoise(Right):
+    noise = np.random.default_rng(0)
+
+    def linear(self, inputs: Inputs, cotangent: Array, mode: str) -> Outputs:
+        loss, gradients = super().linear(inputs, cotangent, mode)
+        steps = loss.dtype.type(self.noise.integers(2)) * np.finfo(loss.dtype).eps
+        return np.asarray(loss * (1 + steps)), gradients
+
+
 BREAKS: Mapping[Callable[[Any], None], type[Right]] = {
     laws.test_shift: AlwaysZLoss,
     laws.test_order_of_classes: FirstClassGetsNothing,
@@ -120,11 +152,16 @@ BREAKS: Mapping[Callable[[Any], None], type[Right]] = {
     laws.test_sum_of_gradient: GradientWithoutTarget,
     laws.test_repetition: Noise,
     laws.test_unread_values: MultipliedByTheMask,
+    linear_laws.test_linear_is_the_loss_of_its_logits: ScaleForgotten,
+    linear_laws.test_linear_parts: LastBlockOnly,
+    linear_laws.test_linear_unread_values: GarbageLeaks,
+    linear_laws.test_linear_repetition: LinearNoise,
 }
 
 
 def test_every_law_has_a_bug() -> None:
-    assert {law for name, law in vars(laws).items() if name.startswith("test_")} == BREAKS.keys()
+    every = vars(laws) | vars(linear_laws)
+    assert {law for name, law in every.items() if name.startswith("test_")} == BREAKS.keys()
 
 
 @pytest.mark.parametrize(("law", "bug"), BREAKS.items(), ids=[law.__name__ for law in BREAKS])

@@ -13,13 +13,18 @@ import pytest
 
 from multismooth_conformance import Inputs, judge
 from multismooth_conformance.adapter import Array
-from tests.sabotage.bugs import BUGS, hessian
+from tests.sabotage.bugs import BUGS as LOGITS_BUGS
+from tests.sabotage.bugs import hessian
+from tests.sabotage.linear import LINEAR_BUGS, Constant, Layer, LinearSabotaged
+from tests.sabotage.linear import gradient_times as linear_gradient_times
 from tests.sabotage.parts import VECTORS, Outputs, Sabotaged, assembled, correct, is_wide, pieces, verdict
 
+BUGS = LOGITS_BUGS | LINEAR_BUGS
 PLUGIN = "multismooth_conformance.plugin"
 NUMBERS = re.compile("is right: off by|not NaN|is NaN at")
 """in the reason of a rejection: not for a dtype, a shape or an exception"""
-VALID = [vector for vector in VECTORS.values() if vector.reason is None]
+LINEAR = {id: vector for id, vector in VECTORS.items() if vector.inputs.linear}
+OF_LOGITS = {id: vector for id, vector in VECTORS.items() if id not in LINEAR}
 FLAGS = sorted({flag for vector in VECTORS.values() for flag in vector.flags})
 STRAYS = 0.03
 """Of the vectors that reject a bug, so many may lack its flag, and two more: a bug reaches further by accident, as
@@ -45,7 +50,7 @@ def flagged(flag: str, wide: bool) -> set[str]:
 
 def test_the_reference_passes() -> None:
     rejected = {id: verdict(Sabotaged(correct), vector) for id, vector in VECTORS.items()}
-    judged = {id: _judged(id) for id in VECTORS}
+    judged = {id: _judged(id) for id in OF_LOGITS}
     assert {id: reason for id, reason in (rejected | judged).items() if reason} == {}
 
 
@@ -67,7 +72,12 @@ def test_the_reference_in_pieces_passes() -> None:
             at = pieces(inputs)
             return assembled(at, cotangent, at.losses(), at.slopes())
 
-    rejected = {id: verdict(Sabotaged(whole), vector) for id, vector in VECTORS.items() if not is_wide(vector)}
+    rejected = {id: verdict(Sabotaged(whole), vector) for id, vector in OF_LOGITS.items() if not is_wide(vector)}
+    assert {id: reason for id, reason in rejected.items() if reason} == {}
+
+
+def test_the_linear_layer_in_pieces_passes() -> None:
+    rejected = {id: verdict(LinearSabotaged(Layer), vector) for id, vector in LINEAR.items()}
     assert {id: reason for id, reason in rejected.items() if reason} == {}
 
 
@@ -136,12 +146,21 @@ def gradient_times(factor: float) -> Sabotaged:
         (gradient_times(0.0), 0.85),
         (gradient_times(-1.0), 0.85),
         (gradient_times(1.001), 0.6),
+        (LinearSabotaged(Constant), 0.95),
+        (LinearSabotaged(linear_gradient_times(0.0)), 0.85),
+        (LinearSabotaged(linear_gradient_times(-1.0)), 0.85),
+        (LinearSabotaged(linear_gradient_times(1.001)), 0.6),
     ],
-    ids=["a constant loss", "no gradient", "the gradient's sign", "the gradient off by a thousandth"],
+    ids=[
+        f"{loss}{what}"
+        for loss in ("", "linear: ")
+        for what in ("a constant loss", "no gradient", "the gradient's sign", "the gradient off by a thousandth")
+    ],
 )
 def test_what_is_wrong_everywhere_is_rejected_nearly_everywhere(adapter: Sabotaged, share: float) -> None:
     """The rest have no loss or no gradient to be wrong, or half precision rounds a thousandth away."""
-    vectors = [vector for vector in VALID if not is_wide(vector)]
+    mine = LINEAR if isinstance(adapter, LinearSabotaged) else OF_LOGITS
+    vectors = [vector for vector in mine.values() if vector.reason is None and not is_wide(vector)]
     assert sum(bool(verdict(adapter, vector)) for vector in vectors) > share * len(vectors)
 
 
@@ -161,7 +180,7 @@ def test_a_bad_value_in_silence_is_rejected() -> None:
         logits = inputs.arrays["logits"]
         return np.zeros(cotangent.shape, logits.dtype), {"logits": np.zeros_like(logits)}
 
-    for vector in VECTORS.values():
+    for vector in OF_LOGITS.values():
         if vector.reason is not None:
             assert verdict(Sabotaged(bug), vector), vector.id
 

@@ -12,13 +12,15 @@ from generator.catches import Facts, Live, is_confident, is_garbage, loses_digit
 
 BLOCK = 8
 """Classes, to a multiple of which a kernel fills up the last block."""
+LARGE = 64
+"""A logit, beside which those of 0 are not seen."""
 TOO_MANY = 256
 """Positions, whose equal terms a sum in bfloat16 cannot tell from fewer."""
 
 
 def moving(f: Facts) -> list[Live]:
-    """Positions with a gradient, to hidden or to kernel."""
-    return [at for at in f.live if at.moves]
+    """Positions with a gradient, to hidden or to kernel, which no NaN of another hides."""
+    return [] if f.bad_labels else [at for at in f.live if at.moves]
 
 
 def counted(f: Facts) -> list[int]:
@@ -82,7 +84,7 @@ def in_second_half(f: Facts) -> bool:
 def beyond_half(f: Facts) -> bool:
     """Whether a label lies in the second half of the classes, and matters."""
     half = (f.classes + 1) // 2
-    return f.smoothing < 1 and any(at.position.label is not None and at.position.label >= half for at in moving(f))
+    return f.smoothing < 1 and bool(moving(f)) and any(y >= half for y in f.labels)
 
 
 def differs(f: Facts) -> bool:
@@ -111,11 +113,11 @@ LINEAR_CATCHES: dict[str, Callable[[Facts], bool]] = {
     "linear-unreduced": uneven_cotangent,
     "linear-accumulator": lambda f: f.vector.dtype == "bfloat16" and len(counted(f)) > TOO_MANY,
     "linear-label-block": beyond_half,
-    "linear-last-block": lambda f: f.classes % BLOCK != 0 and bool(f.live),
-    "linear-garbage": lambda f: f.valid and not f.vanishes and any(is_garbage(p) for p in f.positions if not p.counts),
+    "linear-last-block": lambda f: f.classes % BLOCK != 0 and any(at.top < LARGE for at in f.live),
+    "linear-garbage": lambda f: f.valid and any(is_garbage(p) for p in f.positions if not p.counts),
     "linear-nothing-counts": lambda f: f.valid and f.vanishes,
     "linear-bad-label": lambda f: any(not 0 <= y < f.classes for y in f.bad_labels),
-    "linear-large-shift": lambda f: any(abs(at.top) > 64 and (loses_digits(at) or is_confident(f)) for at in f.live),
+    "linear-large-shift": lambda f: any(abs(at.top) > LARGE and (loses_digits(at) or is_confident(f)) for at in f.live),
 }
 """The condition of each flag."""
 

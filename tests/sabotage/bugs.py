@@ -47,7 +47,8 @@ class Bug(NamedTuple):
     gradients: tuple[str, ...] = ("logits",)
 
     def verdict(self, vector: Vector) -> str | None:
-        return verdict(Sabotaged(self.run, self.gradients), vector)
+        """None too for a vector of the linear loss, whose bugs are others."""
+        return None if vector.inputs.linear else verdict(Sabotaged(self.run, self.gradients), vector)
 
 
 class SecondOrderBug(NamedTuple):

@@ -67,6 +67,9 @@ class Sabotaged(Adapter):
     def run(self, inputs: Inputs, cotangent: Array, mode: str) -> Outputs:
         return self.bug(inputs, cotangent)
 
+    def linear(self, inputs: Inputs, cotangent: Array, mode: str) -> Outputs:
+        return ADAPTER.linear(inputs, cotangent, mode)
+
 
 def verdict(adapter: Adapter, vector: Vector) -> str | None:
     """Why the suite rejects the adapter on this vector, or None."""

@@ -328,6 +328,7 @@ def _many(book: Book) -> None:
         (SINGLE, "bias where", {"label_smoothing": 0.1}),
         (DOUBLE, "sample_weight", {"label_smoothing": 0.1, "denominator": "weights"}),
         (BRAIN, "bias positive", {"label_smoothing": 0.1}),
+        (BRAIN, "positive", {"z_loss": 1e-3}),
     ):
         _add(
             book,

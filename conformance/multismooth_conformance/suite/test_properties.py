@@ -251,6 +251,13 @@ def _by_position(inputs: Inputs) -> list[str]:
     return [name for name in names if name in inputs.arrays]
 
 
+def classes_last(call: Call) -> Call:
+    """The same call with the class axis last."""
+    moved = {name: np.ascontiguousarray(rows(call.inputs, name)) for name in _by_class(call.inputs)}
+    inputs = call.inputs._replace(axis=-1, arrays=dict(call.inputs.arrays) | moved)
+    return call._replace(inputs=inputs)
+
+
 def flat(call: Call) -> Call:
     """The same positions on one axis, the classes after it."""
     inputs = call.inputs
