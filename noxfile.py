@@ -223,9 +223,15 @@ def javascript(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Time and memory beside the frameworks' own losses: ``nox -s bench -- --quick`` takes two minutes."""
-    session.install(*nox.project.dependency_groups(PROJECT, "port"), "-e", ".")
+    """Time and memory beside the frameworks' own losses: ``nox -s bench -- --quick`` takes two minutes.
+
+    Without arguments it measures everything, and writes the page.
+    """
+    session.install(*nox.project.dependency_groups(PROJECT, "bench"), "-e", ".")
+    session.install("--no-deps", *nox.project.dependency_groups(PROJECT, "bench_bare"))
     session.run("python", "benchmarks/run.py", *session.posargs, env=QUIET)
+    if not session.posargs:
+        session.run("python", "docs/benchmarks.py")
 
 
 @nox.session(default=False)

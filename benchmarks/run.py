@@ -1,10 +1,14 @@
-"""Time and memory of the losses beside one another.
+"""Time, memory and accuracy of the losses beside one another.
 
-    python benchmarks/run.py [--quick] [--frameworks torch jax] [--shapes LM1 tiny] [--out results/benchmarks]
+    python benchmarks/run.py [--quick] [--out results/benchmarks] [--frameworks torch jax] [--kinds losses]
+                             [--shapes LM1 tiny] [--only REGEX]
 
-Each framework is measured in a process of its own, its contenders taking turns; twice, since with many logits the
-system's allocator, which hands every page out anew, takes longer than the loss: once as it is, and once told to keep
-its memory ("warm", by glibc's settings). What is compared are ratios of medians within one process.
+Every framework has processes of its own, in which its contenders take turns. Two measure times, since with many logits
+the system's allocator, which hands every page out anew, takes longer than the loss: once as it is, and once told to
+keep its memory ("warm", by glibc's settings). A third measures bytes at the peak and the gradients' errors. What is
+compared are ratios within one process. ``--quick`` leaves out the first, the large shapes and forward alone.
+
+Writes ``benchmarks.json``; ``docs/benchmarks.py`` makes the page and its pictures of it.
 """
 
 from __future__ import annotations
@@ -14,83 +18,95 @@ import json
 import os
 import subprocess
 import sys
-import time
-from importlib import import_module
+import tempfile
 from pathlib import Path
 from typing import Any
 
-import measure
 from rich.console import Console
-from rich.table import Table
-from shapes import QUICK, SHAPES
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from tables import tables
+from tasks import FRAMEWORKS, KINDS, PROCESSES, processes, tasks
 
-FRAMEWORKS = ("torch", "jax", "tensorflow")
-ALLOCATORS = {"default": {}, "warm": {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "99999999999"}}
-ROUNDS = 50
-SECONDS = {False: 30.0, True: 4.0}
-"""for one shape, but at least five rounds; quick or not"""
+HERE = Path(__file__).parent
+OUT = {False: Path("results/benchmarks"), True: Path("results/benchmarks-quick")}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="small shapes and few rounds, in two minutes")
-    parser.add_argument("--frameworks", nargs="+", choices=FRAMEWORKS, default=FRAMEWORKS)
-    parser.add_argument("--shapes", nargs="+", choices=SHAPES)
-    parser.add_argument("--out", type=Path, default=Path("results/benchmarks"), help="folder of the figures")
-    parser.add_argument("--worker", choices=ALLOCATORS, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    names = arguments.shapes or (QUICK if arguments.quick else tuple(SHAPES))
-    if arguments.worker:
-        print(json.dumps(measured(arguments.frameworks[0], names, SECONDS[arguments.quick])))
-        return
-    arguments.out.mkdir(parents=True, exist_ok=True)
+def main() -> int:
+    arguments = parse_arguments()
     console = Console()
-    for framework in arguments.frameworks:
-        for allocator, settings in ALLOCATORS.items():
-            started = time.monotonic()
-            with console.status(f"{framework}, {allocator} allocator: {', '.join(names)}"):
-                found = worker(framework, allocator, settings, names, arguments.quick)
-            (arguments.out / f"{framework}-{allocator}.json").write_text(json.dumps(found, indent=1) + "\n")
-            console.print(table(f"{framework}, {allocator} allocator, {time.monotonic() - started:.0f} s", found))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    found: dict[str, Any] = {"quick": arguments.quick, "frameworks": {}}
+    with Progress(*columns, console=console) as progress:
+        failed = [
+            f"{framework}, {process}"
+            for framework in arguments.frameworks
+            for process in processes(arguments.quick)
+            if not worker(framework, process, arguments, found, progress)
+        ]
+    out = arguments.out or OUT[arguments.quick]
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "benchmarks.json").write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    for table in tables(found):
+        console.print(table)
+    console.print(f"figures: {out}/benchmarks.json")
+    for name in failed:
+        console.print(f"failed, its figures are not whole: {name}", style="bold red")
+    return 1 if failed else 0
 
 
-def worker(framework: str, allocator: str, settings: dict[str, str], names: tuple[str, ...], quick: bool) -> Any:
-    command = [sys.executable, __file__, "--worker", allocator, "--frameworks", framework, "--shapes", *names]
-    command += ["--quick"] if quick else []
-    environment = os.environ | settings | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, env=environment, text=True, stdout=subprocess.PIPE, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small shapes and few rounds, in about two minutes")
+    parser.add_argument("--out", type=Path, help="folder of the figures")
+    parser.add_argument("--frameworks", nargs="+", choices=FRAMEWORKS, default=FRAMEWORKS)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--shapes", nargs="+", default=[], help="such as LM1 or head; all by default")
+    parser.add_argument("--only", default="", metavar="REGEX", help="contenders, by their names")
+    return parser.parse_args()
 
 
-def measured(framework: str, names: tuple[str, ...], seconds: float) -> dict[str, Any]:
-    """The figures of one process."""
-    contenders = import_module(f"{framework}_calls")
-    found = {}
-    for name in names:
-        times = measure.interleaved(contenders.calls(SHAPES[name]), ROUNDS, seconds)
-        memory = contenders.memory(SHAPES[name])
-        rows = {who: measure.summary(spent) | {"memory": memory.get(who)} for who, spent in times.items()}
-        reference = rows[contenders.REFERENCE]["median"]
-        found[name] = {who: row | {"ratio": row["median"] / reference} for who, row in rows.items()}
-    return {"machine": measure.machine(), "reference": contenders.REFERENCE, "shapes": found}
+def worker(
+    framework: str, process: str, arguments: argparse.Namespace, found: dict[str, Any], progress: Progress
+) -> bool:
+    """Run one process, and put its figures in their places as they come; whether it came to its end."""
+    chosen = tasks(process, arguments.quick, tuple(arguments.kinds), tuple(arguments.shapes))
+    bar = progress.add_task(f"{framework}, {process}", total=len(chosen))
+    command = [sys.executable, str(HERE / "worker.py"), framework, process, f"--only={arguments.only}"]
+    command += ["--quick"] * arguments.quick + ["--kinds", *arguments.kinds, "--shapes", *arguments.shapes]
+    out = subprocess.PIPE
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        subprocess.Popen(command, env=environment(framework, process), text=True, stdout=out, stderr=log) as running,
+    ):
+        assert running.stdout is not None
+        for line in filter(lambda line: line.startswith("{"), running.stdout):
+            said = json.loads(line)
+            if "begins" in said:
+                progress.update(bar, description=f"{framework}, {process}: {said['begins']}")
+            elif "task" in said:
+                place(found, framework, process, said)
+                progress.advance(bar)
+            else:
+                found["machine"] = said["machine"]
+        if running.wait():
+            log.seek(0)
+            progress.console.print(log.read(), markup=False, highlight=False, soft_wrap=True)
+    progress.update(bar, description=f"{framework}, {process}")
+    return running.returncode == 0
 
 
-def table(title: str, found: dict[str, Any]) -> Table:
-    """Time in parts of the reference's, and memory in parts of the logits'."""
-    shown = Table(title=title)
-    shown.add_column("")
-    for name in found["shapes"]:
-        shown.add_column(name, justify="right")
-    first = next(iter(found["shapes"].values()))
-    for who in first:
-        shown.add_row(who, *(cell(shape[who]) for shape in found["shapes"].values()))
-    return shown
+def environment(framework: str, process: str) -> dict[str, str]:
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+    return os.environ | PROCESSES[process] | quiet | {"KERAS_BACKEND": framework}
 
 
-def cell(row: dict[str, Any]) -> str:
-    memory = "" if row["memory"] is None else f", {row['memory']:.2f}"
-    return f"{row['ratio']:.2f}{memory}"
+def place(found: dict[str, Any], framework: str, process: str, said: dict[str, Any]) -> None:
+    """By framework, kind, shape, part, process and contender."""
+    cell = found["frameworks"].setdefault(framework, {})
+    for name in said["task"]:
+        cell = cell.setdefault(name, {})
+    cell |= {"reference": said["reference"], process: said["rows"]}
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
