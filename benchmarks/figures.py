@@ -27,6 +27,11 @@ def cells(found: dict[str, Any], framework: str, kind: str, part: str = "gradien
     return {shape: parts[part] for shape, parts in shapes.items() if part in parts}
 
 
+def having(found: dict[str, Any], kind: str) -> list[str]:
+    """The frameworks in which this kind was measured."""
+    return [framework for framework in found["frameworks"] if cells(found, framework, kind)]
+
+
 def contenders(shapes: dict[str, Cell]) -> list[str]:
     """All that took part in any shape, in their order."""
     processes = [rows for cell in shapes.values() for rows in cell.values() if isinstance(rows, dict)]
@@ -64,10 +69,15 @@ def seconds(number: float) -> str:
     return f"{number * scale:.{max(0, 3 - len(str(int(number * scale))))}f} {unit}"
 
 
-def tokens(cell: Cell, shape: str, process: str, name: str) -> float:
+def tokens(cell: Cell, shape: str, process: str, name: str) -> float | None:
     """Per second of training."""
     found = row(cell, process, name, "median")
-    return TRAINING[shape].rows * TRAINING[shape].length / found["median"] if found else float("nan")
+    return TRAINING[shape].rows * TRAINING[shape].length / found["median"] if found else None
+
+
+def spoken(cell: Cell, name: str) -> bool:
+    """Whether a contender has times here."""
+    return any(row(cell, process, name, "median") for process in ("default", "warm"))
 
 
 def peak(cell: Cell, name: str) -> str:

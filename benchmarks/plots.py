@@ -18,11 +18,14 @@ OURS, THEIRS, OTHERS = "#d1495b", "#00798c", "#8d96a3"
 
 
 def draw(found: dict[str, Any], folder: Path) -> None:
+    """Of what was measured."""
     folder.mkdir(parents=True, exist_ok=True)
-    for framework in found["frameworks"]:
+    for framework in figures.having(found, "losses"):
         times(found, framework, folder / f"{framework}.png")
-    growths(found, folder / "growth.png")
-    trainings(found, folder / "training.png")
+    if figures.having(found, "growth"):
+        growths(found, folder / "growth.png")
+    if figures.having(found, "training"):
+        trainings(found, folder / "training.png")
 
 
 def save(figure: Any, file: Path) -> None:
@@ -74,7 +77,7 @@ def panel(ax: Axes, cell: figures.Cell, names: list[str]) -> None:
 
 def growths(found: dict[str, Any], file: Path) -> None:
     """Time against N at K = 1024 and against K at N = 256, with the exponent of the large sizes."""
-    frameworks = [framework for framework in found["frameworks"] if figures.cells(found, framework, "growth")]
+    frameworks = figures.having(found, "growth")
     figure, axes = plt.subplots(
         len(frameworks), 2, figsize=(9, 1 + 2.9 * len(frameworks)), squeeze=False, layout="constrained"
     )
@@ -97,7 +100,7 @@ def growths(found: dict[str, Any], file: Path) -> None:
 
 def trainings(found: dict[str, Any], file: Path) -> None:
     """Tokens per second, one bar for each loss."""
-    frameworks = [framework for framework in found["frameworks"] if figures.cells(found, framework, "training")]
+    frameworks = figures.having(found, "training")
     counts = [len(figures.contenders(figures.cells(found, framework, "training"))) for framework in frameworks]
     figure, axes = plt.subplots(
         len(frameworks),
@@ -109,7 +112,7 @@ def trainings(found: dict[str, Any], file: Path) -> None:
     for ax, framework in zip(axes[:, 0], frameworks, strict=True):
         ((shape, cell),) = figures.cells(found, framework, "training").items()
         names = figures.contenders({shape: cell})[::-1]
-        speeds = [figures.tokens(cell, shape, "warm", name) for name in names]
+        speeds = [figures.tokens(cell, shape, "warm", name) or 0 for name in names]
         bars = ax.barh(names, speeds, color=[colour(name, cell["reference"]) for name in names])
         ax.bar_label(bars, fmt=" {:,.0f}", fontsize=8)
         ax.margins(x=0.15)
