@@ -63,10 +63,13 @@ def head(inputs: Inputs) -> int:
 
 
 def linear_gradient(inputs: Inputs, name: str) -> float:
-    """Half-ULP of the terms of a gradient to hidden, which are as many as the classes; to others, as the positions."""
+    """Half-ULP of the terms of a gradient to hidden, which are as many as the classes; to others, as the positions.
+
+    A matrix product adds n terms up in a few accumulators: not pairwise, but as a random walk of n steps.
+    """
     _, shape = inputs.logits
     terms = shape[-1] if name == "hidden" else math.prod(shape[:-1])
-    return LINEAR_GRADIENT + 2 * head(inputs) + 2 * reduction(terms)
+    return LINEAR_GRADIENT + 2 * head(inputs) + max(2 * reduction(terms), math.sqrt(terms) / 2)
 
 
 def terms(scale: Array, name: str) -> Array:
