@@ -8,5 +8,6 @@ except ModuleNotFoundError as error:
     ) from error
 
 from multismooth.tensorflow.functional import smoothed_cross_entropy, smoothed_cross_entropy_totals
+from multismooth.tensorflow.linear import linear_smoothed_cross_entropy
 
-__all__ = ["smoothed_cross_entropy", "smoothed_cross_entropy_totals"]
+__all__ = ["linear_smoothed_cross_entropy", "smoothed_cross_entropy", "smoothed_cross_entropy_totals"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,8 @@ from multismooth.lowering import Functions, lower, lower_soft, smooths, xlogx
 from multismooth.reduction import Positions, Totals
 from multismooth.spec import Spec, as_spec
 from multismooth.tensorflow.classes import along, at_label, class_sums, shares
-from multismooth.tensorflow.statistics import label_statistics, loss_dtype, soft_statistics
+from multismooth.tensorflow.projection import Projection, projected_statistics
+from multismooth.tensorflow.statistics import Rest, label_statistics, loss_dtype, soft_statistics
 
 Array = tf.Tensor | tf.Variable | np.ndarray
 
@@ -81,7 +83,7 @@ def smoothed_cross_entropy(
     call = "smoothed_cross_entropy"
     spec = as_spec(spec, call)
     batch = Batch(logits, labels, where, sample_weight, class_weight, prior, allowed, normalizer)
-    positions = _positions(call, spec, batch, axis)
+    positions = positions_of(call, spec, batch, axis)
     return reduction.reduce(spec, positions, normalizer, functions_for(positions.loss))
 
 
@@ -117,7 +119,7 @@ def smoothed_cross_entropy_totals(
     call = "smoothed_cross_entropy_totals"
     spec = as_spec(spec, call)
     batch = Batch(logits, labels, where, sample_weight, class_weight, prior, allowed)
-    positions = _positions(call, spec, batch, axis, totals=True)
+    positions = positions_of(call, spec, batch, axis, totals=True)
     return reduction.totals(spec, positions, functions_for(positions.loss))
 
 
@@ -133,41 +135,51 @@ class _Terms(NamedTuple):
     """The loss of each position in parts, and what they were made from."""
 
     cross_entropy: tf.Tensor
-    nll: tf.Tensor
-    lse: tf.Tensor
+    nll: tf.Tensor | None
+    """for totals"""
+    lse: tf.Tensor | None
+    """for z-loss"""
     entropy: Any
     keep: tf.Tensor | None
     """the positions whose statistics are used, or None for all"""
+    is_masked: bool
+    """whether the loss is 0 at the others as it stands"""
     class_weight: Any
 
 
-def _positions(call: str, spec: Spec, batch: Batch, axis: int, *, totals: bool = False) -> Positions:
-    layout = checks.check_call(call, spec, batch, axis, _describe, totals=totals)
+def positions_of(call: str, spec: Spec, batch: Batch, axis: int, *, totals: bool = False) -> Positions:
+    layout = checks.check_call(call, spec, batch, axis, describe, totals=totals)
     good = checks.check_values(call, spec, batch, layout, _read)
     batch = _cast(batch)
     targets = (_soft_labels if layout.soft else _labels)(spec, batch, layout, good)
-    batch = _emptied(batch, layout, targets.mask)
+    batch = _without_absent(batch, layout, targets.mask)
     functions = functions_for(batch.logits)
     evaluate = _soft_terms if layout.soft else _terms
     terms = evaluate(spec, batch, layout, targets, functions, totals)
-    z_loss = spec.z_loss * tf.square(terms.lse) if spec.z_loss else tf.zeros_like(terms.nll)
-    loss, nll = terms.cross_entropy + z_loss - terms.entropy, terms.nll
+    loss, z_loss = terms.cross_entropy, None
+    if spec.z_loss:
+        z_loss = spec.z_loss * tf.square(terms.lse)
+        loss += z_loss
+    if spec.kl:
+        loss -= terms.entropy
+    parts = [loss]
+    if totals:
+        parts += [terms.nll, tf.zeros_like(loss) if z_loss is None else z_loss]
     if not good:
         bad = checks.bad_positions(batch, targets.bad, functions)
         bad = bad if terms.keep is None else bad & terms.keep
         # A product, since its derivative is NaN too.
         poison = functions.where(bad, float("nan"), 1.0)
-        loss, nll = loss * poison, nll * poison
-    loss, nll, z_loss = (_only(part, terms.keep) for part in (loss, nll, z_loss))
+        parts[:2] = [part * poison for part in parts[:2]]
+    if not terms.is_masked:
+        parts = [_only(part, terms.keep) for part in parts]
     weight = batch.sample_weight
     counted = terms.class_weight
     if tf.is_tensor(counted):
         counted = _only(counted, targets.mask)
         counted = counted if targets.bad is None else _only(counted, ~targets.bad)
     return Positions(
-        loss,
-        nll,
-        z_loss,
+        *(parts if totals else (*parts, None, None)),
         mask=targets.mask,
         sample_weight=None if weight is None else _only(weight, targets.mask),
         class_weight=counted,
@@ -176,7 +188,7 @@ def _positions(call: str, spec: Spec, batch: Batch, axis: int, *, totals: bool =
 
 def _cast(batch: Batch) -> Batch:
     """Tensors, the weights in the loss's dtype."""
-    logits = tf.convert_to_tensor(batch.logits)
+    logits = batch.logits if isinstance(batch.logits, Projection) else tf.convert_to_tensor(batch.logits)
     arrays = {"logits": logits, "labels": tf.convert_to_tensor(batch.labels)}
     for name in ("where", "sample_weight", "class_weight", "prior", "allowed"):
         if getattr(batch, name) is not None:
@@ -186,13 +198,14 @@ def _cast(batch: Batch) -> Batch:
     return batch._replace(**arrays)
 
 
-def _emptied(batch: Batch, layout: Layout, mask: tf.Tensor | None) -> Batch:
-    """Nothing may leak out of logits that do not count: the derivative of their statistics would be 0·NaN.
+def _without_absent(batch: Batch, layout: Layout, mask: tf.Tensor | None) -> Batch:
+    """Classes that are not allowed get no probability; ``where`` becomes the rows whose statistics are used.
 
-    Classes that are not allowed get no probability. A row that is masked, or that has the weight 0 and no finite
-    loss, becomes zeros; ``where`` then tells which rows are used.
+    These are not the masked rows, nor those that have the weight 0 and no finite loss.
     """
     logits, axis, used = batch.logits, layout.axis, mask
+    if isinstance(logits, Projection):
+        return batch._replace(logits=replace(logits, allowed=batch.allowed), where=mask)
     if batch.allowed is not None:
         allowed = along(batch.allowed, axis, logits)
         logits = tf.where(allowed, logits, tf.constant(-np.inf, logits.dtype))
@@ -201,8 +214,6 @@ def _emptied(batch: Batch, layout: Layout, mask: tf.Tensor | None) -> Batch:
         finite = tf.reduce_all(logits < np.inf, axis) & tf.reduce_any(logits > -np.inf, axis)
         live = (batch.sample_weight != 0) | finite
         used = live if used is None else used & live
-    if used is not None:
-        logits = tf.where(tf.expand_dims(used, axis), logits, tf.zeros_like(logits))
     return batch._replace(logits=logits, where=used)
 
 
@@ -214,8 +225,8 @@ def _labels(spec: Spec, batch: Batch, layout: Layout, good: bool) -> _Targets:
         # As the cast from uint64 makes it.
         counts = labels != (spec.ignore_index + 2**63) % 2**64 - 2**63
         mask = counts if mask is None else mask & counts
-    if good and mask is None and batch.sample_weight is None:
-        return _Targets(labels, None, None)
+    if good and batch.sample_weight is None:
+        return _Targets(_only(labels, mask), mask, None)
     bad = (labels < 0) | (labels >= layout.classes)
     labels = tf.where(bad, tf.zeros_like(labels), labels)
     if batch.allowed is not None:
@@ -249,14 +260,47 @@ def _terms(
     given = shares(spec, batch, layout)
     v = given.weighted if spec.class_weight_rule == "per_class" else given.c
     v = None if v is None else along(v, axis, batch.logits)
-    row = label_statistics(batch.logits, tf.expand_dims(labels, axis), v, axis, smooths(spec))
-    (m, L, own, rest), keep = _kept(spec, batch, targets, [tf.squeeze(part, axis) for part in row])
+    if isinstance(batch.logits, Projection):
+        row = projected_statistics(batch.logits, labels, batch.where, v, _rest(spec))
+    else:
+        row = label_statistics(batch.logits, labels, batch.where, v, axis, _rest(spec))
+    (m, L, own, rest), keep = _kept(spec, batch, targets, list(row))
     sums = class_sums(batch, layout, labels, given, functions)
     on, off, mass, entropy, expected = lower(spec, sums, functions)
-    cross_entropy = mass * L - _times(on, own) - _times(off, rest)
+    numbers = not any(map(tf.is_tensor, (on, off, mass)))
+    combine = _combined if numbers else _cross_entropy
     label_weight = 1.0 if sums.label_weight is None else sums.label_weight
     counted = expected if spec.denominator == "expected_class_weights" else label_weight
-    return _Terms(cross_entropy, L - own, m + L, entropy, keep, counted)
+    return _Terms(
+        combine(L, own, rest, on, off, mass),
+        L - own if totals else None,
+        m + L if spec.z_loss else None,
+        entropy,
+        keep,
+        is_masked=numbers and not spec.kl,
+        class_weight=counted,
+    )
+
+
+def _cross_entropy(L: tf.Tensor, own: tf.Tensor, rest: tf.Tensor, on: Any, off: Any, mass: Any) -> tf.Tensor:
+    return mass * L - _times(on, own) - _times(off, rest)
+
+
+def _combined(L: tf.Tensor, own: tf.Tensor, rest: tf.Tensor, on: float, off: float, mass: float) -> tf.Tensor:
+    """The same for coefficients that are numbers, in few operations, each of which costs in eager mode."""
+
+    @tf.custom_gradient
+    def combined(L: tf.Tensor, own: tf.Tensor, rest: tf.Tensor) -> Any:
+        return _cross_entropy(L, own, rest, on, off, mass), lambda g: (mass * g, -on * g, -off * g)
+
+    return combined(L, own, rest)
+
+
+def _rest(spec: Spec) -> Rest:
+    """With a spread that is uniform the label's share is never less than another's."""
+    if not smooths(spec):
+        return Rest.NONE
+    return Rest.ALL if spec.values is None and spec.spread == "uniform" else Rest.OTHERS
 
 
 def _soft_terms(
@@ -282,12 +326,14 @@ def _soft_terms(
         mass = tf.reduce_sum(weighted, axis)
     if w is not None and spec.class_weight_rule == "expected":
         used, mass, scale = q, tf.reduce_sum(q, axis), mass
-    row = soft_statistics(batch.logits, (used, t) if totals else (used,), axis)
+    # Nothing may leak out of rows that are not used: the derivative of their statistics would be 0·NaN.
+    logits = _only(batch.logits, None if batch.where is None else tf.expand_dims(batch.where, axis))
+    row = soft_statistics(logits, (used, t) if totals else (used,), axis)
     (m, L, dot, *nll), kept = _kept(spec, batch, targets, [tf.squeeze(part, axis) for part in row])
     entropy = -tf.reduce_sum(xlogx(q, functions), axis) if spec.kl else 0.0
     cross_entropy = scale * (mass * L - dot)
     nll = tf.reduce_sum(t, axis) * L - nll[0] if totals else tf.zeros_like(L)
-    return _Terms(cross_entropy, nll, m + L, entropy, kept, 1.0)
+    return _Terms(cross_entropy, nll, m + L, entropy, kept, is_masked=False, class_weight=1.0)
 
 
 def _kept(
@@ -305,7 +351,8 @@ def _kept(
         number = number if targets.bad is None else number & ~targets.bad
         live = (weight != 0) | number
         keep = live if keep is None else keep & live
-    return [_only(statistic, keep) for statistic in statistics], keep
+        statistics = [_only(statistic, keep) for statistic in statistics]
+    return statistics, keep
 
 
 def _times(coefficient: Any, statistic: tf.Tensor) -> tf.Tensor | float:
@@ -338,8 +385,13 @@ def functions_for(like: tf.Tensor) -> Functions:
         is_array = tf.is_tensor(value) or isinstance(value, (np.ndarray, np.generic, tf.Variable))
         return tf.cast(value, dtype) if is_array else tf.constant(value, dtype)
 
+    def where(condition: tf.Tensor, a: Any, b: Any) -> tf.Tensor:
+        if not condition.shape.rank and _is_at_hand(condition):
+            return array(a if condition else b)
+        return tf.where(condition, array(a), array(b))
+
     return Functions(
-        where=lambda condition, a, b: tf.where(condition, array(a), array(b)),
+        where=where,
         log=tf.math.log,
         any=tf.reduce_any,
         sum=tf.reduce_sum,
@@ -351,7 +403,9 @@ def functions_for(like: tf.Tensor) -> Functions:
     )
 
 
-def _describe(array: Any) -> Described | None:
+def describe(array: Any) -> Described | None:
+    if isinstance(array, Projection):
+        return Described(tuple(array.shape), array.dtype.name)
     if isinstance(array, (tf.RaggedTensor, tf.SparseTensor, tf.IndexedSlices, np.ma.MaskedArray)):
         return None
     if isinstance(array, (np.ndarray, np.generic)):
@@ -366,8 +420,11 @@ def _read(array: Any) -> Any:
     """As NumPy's, if the values are at hand: neither symbolic nor on another device."""
     if not tf.is_tensor(array) and not isinstance(array, tf.Variable):
         return np.asarray(array)
-    at_hand = hasattr(array, "numpy") and "CPU" in array.device and not isinstance(array, tf.Variable)
-    return array.numpy() if at_hand else UNREAD
+    return array.numpy() if _is_at_hand(array) else UNREAD
+
+
+def _is_at_hand(array: tf.Tensor | tf.Variable) -> bool:
+    return hasattr(array, "numpy") and "CPU" in array.device and not isinstance(array, tf.Variable)
 
 
 reduction.register(tf.Tensor, functions_for)

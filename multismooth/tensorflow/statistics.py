@@ -7,15 +7,19 @@ m + L has the right derivative, softmax(x), all the same.
 
 from __future__ import annotations
 
+from enum import Enum
+from functools import partial
 from typing import Any, NamedTuple
 
 import tensorflow as tf
+
+from multismooth.tensorflow.graphs import BLOCK, as_graph, compiles_with_xla, in_blocks
 
 Tensor = tf.Tensor
 
 
 class LabelRow(NamedTuple):
-    """The statistics of each row; the class axis is kept, with length 1."""
+    """The statistics of each row, in the labels' shape; 0 where a row is not used."""
 
     m: Tensor
     L: Tensor
@@ -23,6 +27,14 @@ class LabelRow(NamedTuple):
     """x_y − m"""
     rest: Tensor
     """Σ_{k≠y} v_k·(x_k − m)"""
+
+
+class Rest(Enum):
+    """How the statistic ``rest`` is summed."""
+
+    NONE = "not at all: nobody but the label receives anything"
+    OTHERS = "over the other classes"
+    ALL = "over all classes, less the label: where that receives the most, the loss loses no digits"
 
 
 MANY = 256
@@ -34,50 +46,253 @@ def loss_dtype(logits: Tensor) -> tf.DType:
     return tf.float64 if logits.dtype == tf.float64 else tf.float32
 
 
-def label_statistics(logits: Tensor, labels: Tensor, receivers: Tensor | None, axis: int, smooths: bool) -> LabelRow:
-    """Statistics for integer labels of the logits' rank; ``receivers`` is v, or None for ones."""
+def label_statistics(
+    logits: Tensor, labels: Tensor, used: Tensor | None, receivers: Tensor | None, axis: int, rest: Rest
+) -> LabelRow:
+    """Statistics for integer labels; ``used`` tells the rows that count, and ``receivers`` is v, or None for ones.
+
+    Whatever stands in a row that is not used, nothing of it reaches a derivative.
+    """
+    blocks = _blocks(logits.shape, axis)
+    labels = tf.cast(labels, tf.int32)
 
     @tf.custom_gradient
     def statistics(logits: Tensor, *receivers: Tensor) -> Any:
-        x, m, L = _row(logits, axis)
-        z = x - m
-        own = _own(z, labels, axis)
-        rest = tf.zeros_like(L)
-        if smooths:
-            weighted = _weighted(receivers[0], z) if receivers else z
-            others = tf.where(is_label(labels, axis, logits), tf.zeros_like(z), weighted)
-            rest = class_sum(others, axis)
+        row = as_graph(_label_row, axis, (logits, labels, used, *receivers), rest=rest, blocks=blocks)
+        fixed = (labels, used, *row[:2])
 
-        def gradient(_m: Tensor, g: Tensor, g_own: Tensor, g_rest: Tensor) -> Any:
-            mine = is_label(labels, axis, logits)
-            x = tf.cast(logits, g.dtype)
-            spread = g_rest * receivers[0] if receivers else g_rest
-            grad = g * _probabilities(x, m, L, axis) + tf.where(mine, g_own, spread)
-            grads = [tf.cast(grad, logits.dtype)]
-            if receivers:
-                slope = g_rest * _slope(receivers[0], x - m)
-                others = tf.where(mine, tf.zeros_like(slope), slope)
-                grads.append(_sum_to(others, receivers[0]))
-            return grads
+        def gradient(_m: Tensor, *g: Tensor) -> Any:
+            grad = _label_gradient(logits, fixed, (*g, *receivers), axis, blocks)
+            return [grad, *(_receivers_gradient(logits, fixed, g[-1], v, axis) for v in receivers)]
 
-        return (m, L, own, rest), gradient
+        return tuple(row), gradient
 
-    given = [] if receivers is None or not smooths else [receivers]
+    given = [] if receivers is None or rest is Rest.NONE else [receivers]
     return LabelRow(*statistics(logits, *given))
 
 
+# --- Views: [rows, classes], or where the classes are not last [outer, classes, inner] ---------------------------
+
+
+def _view(array: Tensor | None, axis: int, rank: int) -> Tensor | None:
+    """An array of the logits' rank or of the labels', with the classes on axis 1, of length 1 if it has none."""
+    if array is None:
+        return None
+    shape = list(array.shape)
+    lengths = [n if n is not None else tf.shape(array)[i] for i, n in enumerate(shape)]
+    if len(shape) < rank:
+        lengths.insert(axis, 1)
+    classes, inner = lengths[axis], lengths[axis + 1 :]
+    if axis == rank - 1:
+        return tf.reshape(array, [-1, classes])
+    return tf.reshape(array, [_product(lengths[:axis]), classes, _product(inner)])
+
+
+def _product(lengths: list[Any]) -> Any:
+    product: Any = 1
+    for length in lengths:
+        product *= length
+    return product
+
+
+def _blocks(shape: tf.TensorShape, axis: int) -> int | None:
+    """The axis of the view that is cut into blocks; None for few logits, and for XLA, which needs none."""
+    if compiles_with_xla():
+        return None
+    if None in shape:
+        return 0
+    if shape.num_elements() < 2 * BLOCK:
+        return None
+    return 0 if _product(shape[axis:]) < 2 * BLOCK or axis == len(shape) - 1 else 2
+
+
+def _label_row(
+    logits: Tensor,
+    labels: Tensor,
+    used: Tensor | None,
+    receivers: Tensor | None = None,
+    *,
+    axis: int,
+    rest: Rest,
+    blocks: int | None,
+) -> list[Tensor]:
+    arrays = [_view(array, axis, len(logits.shape)) for array in (logits, labels, used, receivers)]
+    x = arrays[0]
+    if blocks is not None:
+        lengths = [1 if i == 1 else None if i == blocks else n for i, n in enumerate(x.shape)]
+        row = in_blocks(
+            partial(row_statistics, rest=rest), arrays, blocks, [tf.TensorSpec(lengths, loss_dtype(logits))] * 4
+        )
+    elif len(x.shape) == 3 and x.shape[1] <= MANY and compiles_with_xla():
+        row = _row_by_planes(*arrays, rest=rest)
+    else:
+        row = row_statistics(*arrays, rest=rest)
+    return [tf.ensure_shape(tf.reshape(statistic, tf.shape(labels)), labels.shape) for statistic in row]
+
+
+def row_statistics(x: Tensor, labels: Tensor, used: Tensor | None, v: Tensor | None, *, rest: Rest) -> list[Tensor]:
+    """Of a view, the class axis kept with length 1."""
+    x = tf.cast(x, loss_dtype(x))
+    m = _only(tf.stop_gradient(tf.reduce_max(x, 1, keepdims=True)), used)
+    z = _only_numbers(x - m, used)
+    own = _at_label(z, labels)
+    L = _only(_log_sum_exp(z, 1), used)
+    weighted = z if v is None else _weighted(v, z)
+    match rest:
+        case Rest.NONE:
+            return [m, L, own, tf.zeros_like(L)]
+        case Rest.ALL if v is None:
+            # The label's −inf is the loss's too.
+            whole = class_sum(z, 1)
+            return [m, L, own, tf.where(tf.math.is_inf(own), whole, whole - own)]
+        case _:
+            return [m, L, own, class_sum(tf.where(is_label(labels, 1, z), tf.zeros_like(z), weighted), 1)]
+
+
+def _row_by_planes(x: Tensor, labels: Tensor, used: Tensor | None, v: Tensor | None, *, rest: Rest) -> list[Tensor]:
+    """The same, class by class: XLA reduces badly over an axis that is not the last."""
+    m = _only(tf.stop_gradient(tf.cast(tf.reduce_max(x, 1, keepdims=True), loss_dtype(x))), used)
+
+    def add(k: Tensor, others: Tensor, ties: Tensor, own: Tensor, rest: Tensor) -> tuple[Tensor, ...]:
+        z = _only_numbers(tf.cast(x[:, k, tf.newaxis], m.dtype) - m, used)
+        top, e, mine, zeros = z == 0, tf.exp(z), labels == k, tf.zeros_like(z)
+        weighted = z if v is None else _weighted(v[:, k, tf.newaxis], z)
+        return (
+            k + 1,
+            others + tf.where(top, zeros, e),
+            ties + tf.where(top, e, zeros),
+            tf.where(mine, z, own),
+            rest + tf.where(mine, zeros, weighted),
+        )
+
+    classes, zeros = x.shape[1], tf.zeros_like(m)
+    start = (0, zeros, zeros, zeros, zeros)
+    _, others, ties, own, summed = tf.while_loop(lambda k, *_: k < classes, add, start, maximum_iterations=classes)
+    return [m, _only(tf.math.log1p(others + (ties - 1)), used), own, summed if rest is not Rest.NONE else zeros]
+
+
+Fixed = tuple[Tensor, Tensor | None, Tensor, Tensor]
+"""labels, the rows that are used, m and L"""
+
+
+def _label_gradient(logits: Tensor, fixed: Fixed, given: tuple[Tensor, ...], axis: int, blocks: int | None) -> Tensor:
+    """``given`` are the cotangents of L, own and rest, and v if there is one."""
+
+    @tf.custom_gradient
+    def gradient(logits: Tensor, *given: Tensor) -> Any:
+        def second(h: Tensor) -> list[Tensor]:
+            views = [_view(array, axis, len(logits.shape)) for array in (logits, *fixed, h, *given)]
+            derivatives = _row_second(*views)
+            return [
+                tf.reshape(tf.cast(derivative, array.dtype), tf.shape(array))
+                for derivative, array in zip(derivatives, (logits, *given), strict=True)
+            ]
+
+        return as_graph(_row_gradients, axis, (logits, *fixed, *given), blocks=blocks), second
+
+    return gradient(logits, *given)
+
+
+def _row_gradients(logits: Tensor, *given: Tensor | None, axis: int, blocks: int | None) -> Tensor:
+    arrays = [_view(array, axis, len(logits.shape)) for array in (logits, *given)]
+    # Blocks of the inner axis would have to be transposed.
+    if blocks == 0:
+        shape = [None, *arrays[0].shape[1:]]
+        [grad] = in_blocks(_row_gradient, arrays, 0, [tf.TensorSpec(shape, logits.dtype)])
+    else:
+        [grad] = _row_gradient(*arrays)
+    return tf.ensure_shape(tf.reshape(grad, tf.shape(logits)), logits.shape)
+
+
+def _row_gradient(
+    x: Tensor,
+    labels: Tensor,
+    used: Tensor | None,
+    m: Tensor,
+    L: Tensor,
+    g: Tensor,
+    g_own: Tensor,
+    g_rest: Tensor,
+    v: Tensor | None = None,
+) -> list[Tensor]:
+    g, g_own, g_rest = (_only(cotangent, used) for cotangent in (g, g_own, g_rest))
+    exact = tf.cast(x, g.dtype)
+    if len(x.shape) == 2 and not compiles_with_xla():
+        # What TensorFlow does fastest, and in part in place; XLA would make loops of it.
+        own = _softmax_times(_at_label(exact, labels), m, L, g, used) + g_own
+        others = _times(tf.nn.softmax(exact), g, used) + (g_rest if v is None else g_rest * v)
+        row = tf.range(tf.shape(x)[0])[:, tf.newaxis]
+        grad = tf.tensor_scatter_nd_update(others, tf.concat([row, labels], 1), own[:, 0])
+    else:
+        grad = class_gradient(exact, labels, used, m, L, g, g_own, g_rest, v)
+    return [tf.cast(grad, x.dtype)]
+
+
+def class_gradient(
+    x: Tensor,
+    labels: Tensor,
+    used: Tensor | None,
+    m: Tensor,
+    L: Tensor,
+    g: Tensor,
+    g_own: Tensor,
+    g_rest: Tensor,
+    v: Tensor | None,
+) -> Tensor:
+    """To some of the classes: a label that is not among them is any other number."""
+    scaled = _softmax_times(x, m, L, g, used)
+    spread = g_rest if v is None else g_rest * v
+    return tf.where(is_label(labels, 1, x), scaled + g_own, scaled + spread)
+
+
+def _row_second(
+    x: Tensor,
+    labels: Tensor,
+    used: Tensor | None,
+    m: Tensor,
+    L: Tensor,
+    h: Tensor,
+    g: Tensor,
+    _g_own: Tensor,
+    g_rest: Tensor,
+    v: Tensor | None = None,
+) -> list[Tensor]:
+    """The derivatives of ⟨h, gradient⟩ to x, to the three cotangents, and to v if there is one."""
+    h = tf.cast(h, g.dtype)
+    of_softmax = _softmax_derivative(tf.cast(x, g.dtype), m, L, _only(g, used), h, used)
+    others = tf.where(is_label(labels, 1, x), tf.zeros_like(h), h)
+    of_rest = class_sum(others if v is None else v * others, 1)
+    of_v = [] if v is None else [_sum_to(_only(g_rest, used) * others, v)]
+    return [*of_softmax, _only(_at_label(h, labels), used), _only(of_rest, used), *of_v]
+
+
+def _receivers_gradient(logits: Tensor, fixed: Fixed, g_rest: Tensor, receivers: Tensor, axis: int) -> Tensor:
+    labels, used, m, _ = fixed
+    views = (_view(array, axis, len(logits.shape)) for array in (logits, labels, used, m, g_rest, receivers))
+    return tf.reshape(receivers_gradient(*views), tf.shape(receivers))
+
+
+def receivers_gradient(x: Tensor, labels: Tensor, used: Tensor | None, m: Tensor, g_rest: Tensor, v: Tensor) -> Tensor:
+    """To v, of a view of all classes or of some."""
+    z = _only_numbers(tf.cast(x, m.dtype) - m, used)
+    slope = _only(g_rest, used) * _slope(v, z)
+    return _sum_to(tf.where(is_label(labels, 1, z), tf.zeros_like(slope), slope), v)
+
+
 def soft_statistics(logits: Tensor, targets: tuple[Tensor, ...], axis: int) -> list[Tensor]:
-    """m, L, and Σ_k t_k·(x_k − m) for each of the targets t."""
+    """m, L, and Σ_k t_k·(x_k − m) for each of the targets t; the class axis is kept, with length 1."""
 
     @tf.custom_gradient
     def statistics(logits: Tensor, *targets: Tensor) -> Any:
-        x, m, L = _row(logits, axis)
+        x = tf.cast(logits, loss_dtype(logits))
+        m = tf.stop_gradient(tf.reduce_max(x, axis, keepdims=True))
         z = x - m
+        L = _log_sum_exp(z, axis)
         dots = [class_sum(_weighted(target, z), axis) for target in targets]
 
         def gradient(_m: Tensor, g: Tensor, *g_dots: Tensor) -> Any:
             x = tf.cast(logits, g.dtype)
-            grad = g * _probabilities(x, m, L, axis)
+            grad = _softmax_times(x, m, L, g, None, axis)
             for g_dot, target in zip(g_dots, targets, strict=True):
                 grad += g_dot * target
             slopes = [g_dot * _slope(target, x - m) for g_dot, target in zip(g_dots, targets, strict=True)]
@@ -99,47 +314,71 @@ def is_label(labels: Tensor, axis: int, like: Tensor) -> Tensor:
 def class_sum(values: Tensor, axis: int) -> Tensor:
     """Σ over the classes, whose axis is kept.
 
-    TensorFlow adds in pairs over the last axis and one by one over any other, which over many classes loses digits.
+    TensorFlow adds in pairs over the last axis and one by one over any other, which over many classes loses digits:
+    there the classes are added by parts.
     """
-    rank = len(values.shape)
-    if values.shape[axis] <= MANY or axis == rank - 1:
+    classes, rank = values.shape[axis], len(values.shape)
+    if classes <= MANY or axis == rank - 1:
         return tf.reduce_sum(values, axis, keepdims=True)
-    last = tf.transpose(values, [*(i for i in range(rank) if i != axis), axis])
-    return tf.expand_dims(tf.reduce_sum(last, -1), axis)
+    sizes = [MANY] * (classes // MANY) + [classes % MANY] * (classes % MANY > 0)
+    parts = [tf.reduce_sum(part, axis, keepdims=True) for part in tf.split(values, sizes, axis)]
+    return class_sum(tf.concat(parts, axis), axis)
 
 
-def _row(logits: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
-    """x, m and L; L is log1p of the sum without one maximum, which keeps a confident row's digits."""
-    x = tf.cast(logits, loss_dtype(logits))
-    m = tf.stop_gradient(tf.reduce_max(x, axis, keepdims=True))
-    z = x - m
+def _log_sum_exp(z: Tensor, axis: int) -> Tensor:
+    """L, as log1p of the sum without one maximum, which keeps a confident row's digits."""
     # Every maximum is exp(0) = 1, and all but one are put back. As exponentials, not as a count: forward-mode
-    # derivatives go through these very operations, and not through the custom gradient.
-    top, e, zeros = z == 0, tf.exp(z), tf.zeros_like(z)
-    others = class_sum(tf.where(top, zeros, e), axis)
-    ties = class_sum(tf.where(top, e, zeros), axis) - 1
-    return x, m, tf.math.log1p(others + ties)
+    # derivatives may go through these very operations, and not through the custom gradient.
+    e = tf.exp(z)
+    others = tf.where(z == 0, tf.constant(0, e.dtype), e)
+    ties = class_sum(e - others, axis) - 1
+    return tf.math.log1p(class_sum(others, axis) + ties)
 
 
-def _probabilities(x: Tensor, m: Tensor, L: Tensor, axis: int) -> Tensor:
-    """exp((x − m) − L), a function of x alone: m and L come with it, and have no derivatives of their own."""
+def _softmax_times(x: Tensor, m: Tensor, L: Tensor, g: Tensor, used: Tensor | None, axis: int = 1) -> Tensor:
+    """g·exp((x − m) − L), a function of x and g: m and L come with x, and have no derivatives of their own.
+
+    g is 0 in rows that are not used, and so is the product, whatever x is.
+    """
 
     @tf.custom_gradient
-    def probabilities(x: Tensor) -> Any:
-        def gradient(g: Tensor) -> Tensor:
-            p = _probabilities(x, m, L, axis)
-            return p * (g - class_sum(p * g, axis))
+    def product(x: Tensor, g: Tensor) -> Any:
+        return _times(tf.exp((x - m) - L), g, used), lambda h: _softmax_derivative(x, m, L, g, h, used, axis)
 
-        return tf.exp((x - m) - L), gradient
-
-    return probabilities(x)
+    return product(x, g)
 
 
-def _own(z: Tensor, labels: Tensor, axis: int) -> Tensor:
-    if axis == len(z.shape) - 1:
-        return tf.gather(z, labels, batch_dims=axis)
-    mine = is_label(labels, axis, z)
-    return tf.reduce_sum(tf.where(mine, z, tf.zeros_like(z)), axis, keepdims=True)
+def _softmax_derivative(
+    x: Tensor, m: Tensor, L: Tensor, g: Tensor, h: Tensor, used: Tensor | None, axis: int = 1
+) -> tuple[Tensor, Tensor]:
+    """The derivatives of ⟨h, g·softmax(x)⟩ to x and to g."""
+    times = partial(_softmax_times, x, m, L, used=used, axis=axis)
+    row = times(g) * h
+    return row - times(class_sum(row, axis)), class_sum(times(_only(tf.ones_like(g), used)) * h, axis)
+
+
+def _at_label(z: Tensor, labels: Tensor) -> Tensor:
+    """z_y of a view."""
+    if len(z.shape) == 2:
+        return tf.gather(z, labels, batch_dims=1)
+    outer, classes, inner = (tf.cast(length, tf.int64) for length in tf.unstack(tf.shape(z)))
+    a = tf.reshape(tf.range(outer), [-1, 1, 1])
+    index = (a * classes + tf.cast(labels, tf.int64)) * inner + tf.range(inner)
+    return tf.gather(tf.reshape(z, [-1]), index)
+
+
+def _times(p: Tensor, g: Tensor, used: Tensor | None) -> Tensor:
+    """p·g; 0 in rows that are not used, where g is 0 and p anything."""
+    return p * g if used is None else tf.math.multiply_no_nan(p, g)
+
+
+def _only(values: Tensor, used: Tensor | None) -> Tensor:
+    return values if used is None else tf.where(used, values, tf.zeros_like(values))
+
+
+def _only_numbers(values: Tensor, used: Tensor | None) -> Tensor:
+    """The same in an operation that may overwrite its argument."""
+    return values if used is None else tf.math.multiply_no_nan(values, tf.cast(used, values.dtype))
 
 
 def _weighted(coefficients: Tensor, z: Tensor) -> Tensor:
