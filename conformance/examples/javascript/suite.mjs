@@ -1,7 +1,8 @@
 /**
- * The conformance vectors against `loss.mjs`: node suite.mjs [--report=FILE]
+ * The conformance vectors against `loss.mjs` and `linear.mjs`: node suite.mjs [--report=FILE]
  *
- * Reads every vector, judges the loss and the gradient to the logits by the bounds of tolerances.py, prints what
+ * Reads every vector, judges the loss and the gradients to the logits, or to hidden,
+ * kernel and bias, by the bounds of tolerances.py, prints what
  * passed by flag and what failed, and exits with 1 if anything did. The report is what pytest's --multismooth-report
  * writes, so that `python -m multismooth_conformance report` shows it beside other implementations.
  */
@@ -11,6 +12,7 @@ import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
+import { linearSmoothedCrossEntropy } from "./linear.mjs";
 import { smoothedCrossEntropy } from "./loss.mjs";
 
 const VECTORS = new URL("../../multismooth_conformance/vectors/v1/", import.meta.url);
@@ -78,46 +80,70 @@ export function load() {
 
 // --- The judge -------------------------------------------------------------------------------------------------------
 
+/** The loss of a vector: of its logits, or of those that a linear layer makes. */
+const implementationOf = ({ inputs }) => (inputs.hidden ? linearSmoothedCrossEntropy : smoothedCrossEntropy);
+
 /** Runs one vector; its entry in the report. */
-export function run(vector, implementation = smoothedCrossEntropy) {
+export function run(vector, implementation = implementationOf(vector)) {
   const entry = { id: vector.id, mode: "eager" };
   try {
     const inputs = Object.fromEntries(Object.entries(vector.inputs).map(([name, array]) => [name, decodeInput(array)]));
     const result = implementation(inputs, vector.spec, vector.axis);
-    const gradient = result.pullBack(decodeInput(vector.cotangent).data);
+    const pulled = result.pullBack(decodeInput(vector.cotangent).data);
     if (vector.result === "invalid") throw new Error(`${vector.reason} was not refused`);
-    const { indices } = vector.expected.grad.logits; // of a large gradient the vector looks at a few elements
     const loss = rounded(result.loss, computeDtype(vector.dtype));
-    const logits_gradient = rounded(indices ? indices.map((j) => gradient[j]) : gradient, vector.dtype);
-    return { ...entry, outcome: "passed", loss, logits_gradient, ...judge(vector, loss, logits_gradient) };
+    const gradients = looked(vector, vector.inputs.hidden ? pulled : { logits: pulled });
+    const outputs = Object.entries(gradients).map(([name, numbers]) => [`${name}_gradient`, numbers]);
+    return { ...entry, outcome: "passed", loss, ...Object.fromEntries(outputs), ...judge(vector, loss, gradients) };
   } catch (error) {
     const refused = vector.result === "invalid" && error.reason === vector.reason;
     return refused ? { ...entry, outcome: "passed" } : { ...entry, outcome: "failed", reason: error.message };
   }
 }
 
-const rounded = (numbers, dtype) => Array.from(numbers, (number) => round(number, dtype));
+/** The gradients in their dtype; of a large one the vector looks at a few elements. */
+function looked({ dtype, expected }, gradients) {
+  const named = Object.entries(gradients).map(([name, numbers]) => {
+    const { indices } = expected.grad[name];
+    return [name, rounded(indices ? indices.map((j) => numbers[j]) : numbers, dtype)];
+  });
+  return Object.fromEntries(named);
+}
 
-/** The worst errors: of the loss in ULP, of the gradient in parts of what is allowed. Throws beyond the bounds. */
-function judge({ dtype, spec, inputs, axis, expected, scale }, loss, gradient) {
-  const kind = computeDtype(dtype);
-  const { digits, lowest } = FORMATS[kind];
-  const { shape } = inputs.logits;
+const rounded = (numbers, dtype) => Array.from(numbers, (number) => round(number, dtype));
+const depth = (terms) => (terms < 2 ? 0 : Math.ceil(Math.log2(terms)));
+
+/** The worst errors: of the loss in ULP, of the gradients in parts of what is allowed. Throws beyond the bounds. */
+function judge({ dtype, spec, inputs, axis, expected, scale }, loss, gradients) {
+  const { hidden, kernel } = inputs;
+  const shape = hidden ? [...hidden.shape.slice(0, -1), kernel.shape[1]] : inputs.logits.shape;
   const positions = shape.reduce((a, b) => a * b, 1) / shape.at(axis);
-  const depth = spec.reduction === "none" || positions < 2 ? 0 : Math.ceil(Math.log2(positions));
-  const units = scale.loss.data.map((s) => ulp(s, kind));
-  // A gradient that rounds to an infinity is rightly one.
-  const held = (x) => (Number.isFinite(round(x, dtype)) ? x : round(x, dtype));
-  const right = expected.grad.logits.data.map(decode).map(held);
-  const bounds = scale.grad.logits.data.map((s, i) => {
-    const arithmetic = 4 * Math.max(s * 2 ** -digits, 2 ** lowest);
-    return arithmetic + (dtype === kind ? 0 : halfUlp(right[i], dtype));
+  const head = (inputs.logit_scale ? 1 : 0) + (inputs.softcap ? 6 : 0); // what is done to hidden·kernel + bias
+  const units = scale.loss.data.map((s) => ulp(s, computeDtype(dtype)));
+  const steps = 4 + head + (spec.reduction === "none" ? 0 : depth(positions));
+  const errors = Object.entries(gradients).map(([name, gradient]) => {
+    const terms = name === "hidden" ? shape.at(-1) : positions;
+    const half = name === "logits" ? 4 : 8 + 2 * head + Math.max(2 * depth(terms), Math.sqrt(terms) / 2);
+    const right = expected.grad[name].data.map((entry) => held(decode(entry), dtype));
+    const bounds = scale.grad[name].data.map((s, i) => bound(s, right[i], half, dtype, name !== "logits"));
+    return check(`gradient to ${name}`, gradient, right, bounds, 1);
   });
   return {
-    loss_ulp: check("loss", loss, expected.loss.data.map(decode), units, 4 + depth),
-    gradient: check("gradient", gradient, right, bounds, 1),
+    loss_ulp: check("loss", loss, expected.loss.data.map(decode), units, steps),
+    gradient: Math.max(...errors),
   };
 }
+
+/** Half-ULP of s, in half precision the rounding of the result, and of a linear layer's also that of each term. */
+function bound(s, right, half, dtype, ofTerms) {
+  const { digits, lowest } = FORMATS[computeDtype(dtype)];
+  const arithmetic = half * Math.max(s * 2 ** -digits, 2 ** lowest);
+  if (dtype === computeDtype(dtype)) return arithmetic;
+  return arithmetic + halfUlp(right, dtype) + (ofTerms ? s * 2 ** -FORMATS[dtype].digits : 0);
+}
+
+/** A gradient that rounds to an infinity is rightly one. */
+const held = (x, dtype) => (Number.isFinite(round(x, dtype)) ? x : round(x, dtype));
 
 /** Half-precision gradients are rounded once; just below a power of two that may be across it. */
 const halfUlp = (x, dtype) => ulp(x, dtype) * (0.5 + 2 ** -8);

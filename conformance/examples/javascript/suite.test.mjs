@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { linearSmoothedCrossEntropy } from "./linear.mjs";
 import { InputError, smoothedCrossEntropy } from "./loss.mjs";
 import { decode, fromRecipe, load, round, run, ulp } from "./suite.mjs";
 
@@ -12,7 +13,8 @@ const valid = vectors.filter(({ result }) => result === "valid");
 
 /** How many of these vectors pass an implementation that was spoilt. */
 function passed(some, spoil) {
-  const implementation = (inputs, spec, axis) => spoil(() => smoothedCrossEntropy(inputs, spec, axis));
+  const implementation = (inputs, spec, axis) =>
+    spoil(() => (inputs.hidden ? linearSmoothedCrossEntropy : smoothedCrossEntropy)(inputs, spec, axis));
   return some.filter((vector) => run(vector, implementation).outcome === "passed").length;
 }
 
@@ -43,10 +45,16 @@ test("a recipe is exact where a·j + b needs more than 53 bits", () => {
   assert.deepEqual(fromRecipe({ a: 1, b: 0, mod: 2, offset: 0, scale: 1 }, 3, "bool"), [false, true, false]);
 });
 
+/** A gradient, or each of several by name, made wrong. */
+function offBy(off, gradient) {
+  if (gradient instanceof Float64Array) return off(gradient);
+  return Object.fromEntries(Object.entries(gradient).map(([name, numbers]) => [name, off(numbers)]));
+}
+
 test("a loss or a gradient that is off by one millionth is wrong", () => {
   const off = (numbers) => numbers.map((number) => number * (1 + 1e-6));
   const spoiltLoss = (call) => ({ ...call(), loss: off(call().loss) });
-  const spoiltGradient = (call) => ({ ...call(), pullBack: (cotangent) => off(call().pullBack(cotangent)) });
+  const spoiltGradient = (call) => ({ ...call(), pullBack: (cotangent) => offBy(off, call().pullBack(cotangent)) });
   const double = valid.filter(({ dtype }) => dtype === "float64");
   assert.ok(passed(double, spoiltLoss) < double.length / 4);
   assert.ok(passed(double, spoiltGradient) < double.length / 4);
