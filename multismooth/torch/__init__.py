@@ -8,6 +8,13 @@ except ModuleNotFoundError as error:
     ) from error
 
 from multismooth.torch.functional import smoothed_cross_entropy, smoothed_cross_entropy_totals
-from multismooth.torch.module import SmoothedCrossEntropy
+from multismooth.torch.linear import linear_smoothed_cross_entropy
+from multismooth.torch.module import LinearSmoothedCrossEntropy, SmoothedCrossEntropy
 
-__all__ = ["SmoothedCrossEntropy", "smoothed_cross_entropy", "smoothed_cross_entropy_totals"]
+__all__ = [
+    "LinearSmoothedCrossEntropy",
+    "SmoothedCrossEntropy",
+    "linear_smoothed_cross_entropy",
+    "smoothed_cross_entropy",
+    "smoothed_cross_entropy_totals",
+]

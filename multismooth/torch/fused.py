@@ -8,7 +8,8 @@ a derivative of the derivative.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from math import frexp, isfinite
 from typing import Any, NamedTuple
 
@@ -45,6 +46,9 @@ from multismooth.torch.positions import (
 BLOCK = 2**16
 """Positions whose targets and coefficients are worked out at once: some arrays of a part's size at most."""
 
+Within = Iterator[tuple[Part | None, Tensor, Tensor]]
+"""Each part, its logits, and room for its exponentials and its gradient."""
+Worked = Callable[[Tensor, Tensor | None, int], Within]
 Cotangents = tuple[Any, Any, Any]
 """Of loss, nll and z-loss: numbers, or tensors like the labels."""
 
@@ -61,8 +65,12 @@ class Call(NamedTuple):
 def applies(batch: Batch) -> bool:
     """Whether the values are at hand, nobody traces what is done to them, and only the logits want a gradient."""
     logits, *others = batch
-    plain = type(logits) in (Tensor, Parameter) and logits.device.type == "cpu"
-    return plain and not _traced() and not (torch.is_grad_enabled() and any(map(_differentiated, others)))
+    return at_hand(logits) and not _traced() and not (torch.is_grad_enabled() and any(map(_differentiated, others)))
+
+
+def at_hand(array: Tensor | None) -> bool:
+    """Whether this is nothing but a tensor of the processor's, or none."""
+    return array is None or (type(array) in (Tensor, Parameter) and array.device.type == "cpu")
 
 
 def _differentiated(array: Any) -> bool:
@@ -108,22 +116,22 @@ def visit(
     *,
     totals: bool = False,
     targets: Targets | None = None,
+    worked: Worked | None = None,
 ) -> Losses:
     """The losses of a block, and the gradient to its logits, whose place it may take."""
     targets = targets or targets_of(call.spec, batch, call.layout, call.good)
     at = None if cotangents is None else _by_position(call, batch, targets, cotangents)
-    return (_visit_soft if call.layout.soft else _visit)(call, batch, targets, at, gradient, totals)
+    within = (worked or in_parts)(batch.logits, gradient, call.layout.axis)
+    return (_visit_soft if call.layout.soft else _visit)(call, batch, targets, at, within, totals)
 
 
-def _visit(
-    call: Call, batch: Batch, targets: Targets, at: Cotangents | None, gradient: Tensor | None, totals: bool
-) -> Losses:
+def _visit(call: Call, batch: Batch, targets: Targets, at: Cotangents | None, within: Within, totals: bool) -> Losses:
     (spec, layout, good), axis = call, call.layout.axis
     k = coefficients(spec, batch, layout, targets.labels)
     slopes = None if at is None else _label_slopes(spec, k, at, axis)
     wide = Coefficients(*(_meet(value, axis) for value in k[:-1]), k.receivers)
     labels, allowed, rows = targets.labels.unsqueeze(axis), _allowed(batch, axis), _rows(batch, axis, 4)
-    for part, x, out in _worked(batch.logits, gradient, axis):
+    for part, x, out in within:
         if part is None:
             label_part(x, labels, allowed, wide, rows, slopes, out, axis, smooths=smooths(spec))
             continue
@@ -136,19 +144,19 @@ def _visit(
 
 
 def _visit_soft(
-    call: Call, batch: Batch, targets: Targets, at: Cotangents | None, gradient: Tensor | None, totals: bool
+    call: Call, batch: Batch, targets: Targets, at: Cotangents | None, within: Within, totals: bool
 ) -> Losses:
     (spec, layout, good), axis = call, call.layout.axis
     soft = soft_coefficients(spec, batch, layout, targets.labels)
     slopes = None if at is None else _soft_slopes(spec, soft, at, axis)
     rows = _rows(batch, axis, 4 if totals else 3)
-    for _, x, out in _worked(batch.logits, gradient, axis):
+    for _, x, out in within:
         soft_part(x, _allowed(batch, axis), soft, rows, slopes, out, axis)
     row = [statistic.squeeze(axis) for statistic in rows]
     return soft_losses(spec, batch, layout, targets, soft, row, good, totals=totals)
 
 
-def _worked(logits: Tensor, gradient: Tensor | None, axis: int) -> Iterator[tuple[Part | None, Tensor, Tensor]]:
+def in_parts(logits: Tensor, gradient: Tensor | None, axis: int) -> Within:
     """The parts, and room to work in the loss's dtype: their gradient's, or else room that all of them share."""
     dtype, room = loss_dtype(logits), None
     in_place = gradient is not None and gradient.dtype == dtype
@@ -221,7 +229,7 @@ def _meet(value: Any, axis: int) -> Any:
 def loss(call: Call, batch: Batch, *, inplace: bool = False) -> Tensor:
     """What ``call.spec.reduction`` says."""
     batch = cast(batch)
-    mean = _mean_of(call, batch) if call.spec.reduction == "mean" else Mean(1.0, batch.sample_weight, None)
+    mean = mean_of(call, batch)
     wanted = torch.is_grad_enabled() and batch.logits.requires_grad
     if inplace and wanted:
         return _Overwriting.apply(call, mean, batch.logits, *batch._replace(sample_weight=mean.weight)[1:-1])
@@ -230,7 +238,7 @@ def loss(call: Call, batch: Batch, *, inplace: bool = False) -> Tensor:
 
 def totals(call: Call, batch: Batch) -> Totals:
     batch = cast(batch)
-    mean = _mean_of(call, batch)
+    mean = mean_of(call._replace(spec=replace(call.spec, reduction="mean")), batch)
     loss, nll, z_loss = _Sums.apply(call, *batch._replace(sample_weight=mean.weight)[:-1])
     return Totals(loss, loss.new_tensor(mean.divisor), nll, z_loss)
 
@@ -243,8 +251,11 @@ class Mean(NamedTuple):
     """of the whole batch, if this is one block"""
 
 
-def _mean_of(call: Call, batch: Batch) -> Mean:
+def mean_of(call: Call, batch: Batch) -> Mean:
+    """What a mean divides and multiplies by; of a sum, or without a reduction, 1 and the sample weights."""
     spec, layout = call.spec, call.layout
+    if spec.reduction != "mean":
+        return Mean(1.0, batch.sample_weight, None)
     targets = targets_of(spec, batch, layout, call.good)
     counted: Any = 1.0
     if spec.denominator == "expected_class_weights" or (
@@ -272,17 +283,17 @@ def _visits(
     """Where each block is, and its weighted losses, while the gradient to all logits is filled."""
     size = SIZE if call.layout.soft else BLOCK * call.layout.classes  # soft labels are as large as the logits
     if batch.logits.numel() <= size:
-        yield (...,), _weighted(batch, visit(call, batch, cotangents, gradient, totals=totals, targets=targets))
+        yield (...,), weighted(batch, visit(call, batch, cotangents, gradient, totals=totals, targets=targets))
         return
     axis = call.layout.axis
     for block in parts(batch.logits.shape, axis, size):
         here = block[:axis] + block[axis + 1 :]
         some = _block_of(batch, call.layout, block)
         slopes = cotangents and tuple(cut(slope, here) for slope in cotangents)
-        yield here, _weighted(some, visit(call, some, slopes, cut(gradient, block), totals=totals))
+        yield here, weighted(some, visit(call, some, slopes, cut(gradient, block), totals=totals))
 
 
-def _weighted(batch: Batch, losses: Losses) -> Losses:
+def weighted(batch: Batch, losses: Losses) -> Losses:
     if batch.sample_weight is None:
         return losses
     weight = only(batch.sample_weight, losses.keep)
@@ -302,13 +313,13 @@ class _Loss(Function):
             for here, block in _visits(call, batch):
                 losses[here] = block.loss
             return losses
-        if wanted and _worth_knowing(batch.logits):
+        if wanted and worth_knowing(batch.logits):
             ctx.gradient = torch.empty_like(batch.logits)
         return _reduced(call, batch, mean, ctx.gradient)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        if _differentiated_again(g):
+        if differentiated_again(g):
             return None, None, None, _differentiable(ctx, g), *[None] * 6
         call, batch = ctx.call, Batch(*ctx.saved_tensors)
         if call.spec.reduction == "none":
@@ -316,7 +327,7 @@ class _Loss(Function):
         # It is the caller's from here on: what a second backward pass returns is another tensor of the same bits.
         gradient, ctx.gradient = ctx.gradient, None
         g = g.item()
-        scaled = g != 1 and _can_be_scaled(batch.logits, g)
+        scaled = g != 1 and can_be_scaled(batch.logits, g)
         if gradient is None or (g != 1 and not scaled):
             gradient = None  # so that two of them are never held
             slope = 0.0 if ctx.divisor == 0 else (1.0 if scaled else g) / ctx.divisor
@@ -340,7 +351,7 @@ class _Overwriting(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        if _differentiated_again(g):
+        if differentiated_again(g):
             raise _overwritten("a derivative of its gradient is asked for")
         if ctx.spent:
             raise _overwritten("its backward pass is asked for twice")
@@ -383,7 +394,7 @@ def _reduced(call: Call, batch: Batch, mean: Mean, gradient: Tensor | None) -> T
         return batch.logits.new_full((), fill, dtype=loss_dtype(batch.logits))
     cotangents = None if gradient is None else (1 / mean.divisor, 0.0, 0.0)
     visits = _visits(call, batch, cotangents, gradient, targets=mean.targets)
-    return _sum([losses.loss for _, losses in visits], batch.logits) / mean.divisor
+    return total([losses.loss for _, losses in visits], batch.logits) / mean.divisor
 
 
 class _Sums(Function):
@@ -395,11 +406,11 @@ class _Sums(Function):
         ctx.save_for_backward(*arrays)
         batch = Batch(*arrays)
         visited = [losses for _, losses in _visits(call, batch, totals=True)]
-        return tuple(_sum([losses[i] for losses in visited], batch.logits) for i in range(3))
+        return tuple(total([losses[i] for losses in visited], batch.logits) for i in range(3))
 
     @staticmethod
     def backward(ctx: Any, *g: Tensor) -> tuple[Tensor | None, ...]:
-        if _differentiated_again(*g):
+        if differentiated_again(*g):
             return None, _differentiable(ctx, *g), *[None] * 6
         gradient = _gradient(ctx.call, Batch(*ctx.saved_tensors), tuple(slope.item() for slope in g), totals=True)
         return None, gradient, *[None] * 6
@@ -409,7 +420,7 @@ def _positions(batch: Batch, layout: Layout) -> torch.Size:
     return batch.logits.shape[: layout.axis] + batch.logits.shape[layout.axis + 1 :]
 
 
-def _worth_knowing(logits: Tensor) -> bool:
+def worth_knowing(logits: Tensor) -> bool:
     """Whether the gradient is computed with the loss.
 
     Not in float16, whose gradients are scaled before they are rounded; nor where saved tensors are packed, as they are
@@ -418,7 +429,7 @@ def _worth_knowing(logits: Tensor) -> bool:
     return logits.dtype != torch.float16 and torch._C._autograd._top_saved_tensors_default_hooks(False) is None
 
 
-def _can_be_scaled(logits: Tensor, g: float) -> bool:
+def can_be_scaled(logits: Tensor, g: float) -> bool:
     """Whether the gradient times g is that of g times the loss: not after it was rounded to half precision."""
     return logits.dtype == loss_dtype(logits) and g != 0 and isfinite(g)
 
@@ -430,14 +441,14 @@ def _gradient(call: Call, batch: Batch, cotangents: Cotangents, *, totals: bool 
     return gradient
 
 
-def _sum(sums: list[Tensor], like: Tensor) -> Tensor:
+def total(sums: list[Tensor], like: Tensor) -> Tensor:
     """Of all blocks."""
     if len(sums) == 1:
         return sums[0].sum()
     return torch.stack([part.sum() for part in sums]).sum() if sums else like.new_zeros((), dtype=loss_dtype(like))
 
 
-def _differentiated_again(*g: Tensor) -> bool:
+def differentiated_again(*g: Tensor) -> bool:
     """Whether somebody records, or vmaps, what the backward pass does."""
     functorch = torch._C._functorch
     return torch.is_grad_enabled() or any(

@@ -11,7 +11,18 @@ from torch.masked import masked_tensor
 
 from multismooth import Spec
 from multismooth import torch as room
-from tests.bad_calls import CALLS, LABELS, LOGITS, ONE_PER_REASON, BadCall, caught, changed, check, refusal
+from tests.bad_calls import (
+    CALLS,
+    LABELS,
+    LINEAR_CALLS,
+    LOGITS,
+    ONE_PER_REASON,
+    BadCall,
+    caught,
+    changed,
+    check,
+    refusal,
+)
 
 
 def nested(array: np.ndarray, **options: Any) -> torch.Tensor:
@@ -28,7 +39,7 @@ def compiled(function: Any, **options: Any) -> Any:
     return torch.compile(function, backend="aot_eager", **options)
 
 
-@pytest.mark.parametrize("call", CALLS, ids=[call.id for call in CALLS])
+@pytest.mark.parametrize("call", CALLS + LINEAR_CALLS, ids=[call.id for call in CALLS + LINEAR_CALLS])
 def test_refused(call: BadCall) -> None:
     check(call, refusal(call, room, torch.as_tensor))
 

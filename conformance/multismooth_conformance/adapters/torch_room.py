@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -43,11 +43,27 @@ class TorchAdapter(RoomAdapter):
     def call(self, spec: Spec, axis: int, arrays: Tensors) -> torch.Tensor:
         return room.smoothed_cross_entropy(spec=spec, axis=axis, **arrays)
 
+    def supports(self, spec: Mapping[str, Any]) -> str | None:
+        if spec["linear"] and spec["mode"] == "autocast":
+            return "has bfloat16 logits there"
+        return super().supports(spec)
+
     def run(self, inputs: Inputs, cotangent: Array, mode: str) -> tuple[Array, dict[str, Array]]:
+        return self._gradients(partial(self.call, spec_of(inputs.spec), inputs.axis), inputs, cotangent, mode)
+
+    def linear(self, inputs: Inputs, cotangent: Array, mode: str) -> tuple[Array, dict[str, Array]]:
+        spec, numbers = spec_of(inputs.spec), inputs.numbers
+
+        def call(arrays: Tensors) -> torch.Tensor:
+            return room.linear_smoothed_cross_entropy(spec=spec, **arrays, **numbers)
+
+        return self._gradients(call, inputs, cotangent, mode)
+
+    def _gradients(self, call: Call, inputs: Inputs, cotangent: Array, mode: str) -> tuple[Array, dict[str, Array]]:
         arrays, wanted = tensors(inputs), inputs.differentiable()
         for name in wanted:
             arrays[name].requires_grad_()
-        loss = self._loss(inputs, arrays, mode)
+        loss = self._loss(call, inputs, arrays, mode)
         pullback = partial(
             torch.autograd.grad,
             loss,
@@ -65,15 +81,15 @@ class TorchAdapter(RoomAdapter):
             gradients = pullback()
         return numpy(loss), {name: numpy(g) for name, g in zip(wanted, gradients, strict=True)}
 
-    def _loss(self, inputs: Inputs, arrays: Tensors, mode: str) -> torch.Tensor:
+    def _loss(self, call: Call, inputs: Inputs, arrays: Tensors, mode: str) -> torch.Tensor:
         spec, axis = spec_of(inputs.spec), inputs.axis
-        call = partial(self.call, spec, axis)
         match mode:
             case "compiled":
                 return self._compiled(call, arrays)
             case "vmapped":
                 # Beside a call with other logits, which may be +inf.
-                other = {name: -x.detach() if name == "logits" else x.detach() for name, x in arrays.items()}
+                turned = ("logits", "hidden")
+                other = {name: -x.detach() if name in turned else x.detach() for name, x in arrays.items()}
                 pairs = {name: torch.stack([x, other[name]]) for name, x in arrays.items()}
                 return torch.func.vmap(call)(pairs)[0]
             case "noncontiguous":
