@@ -119,7 +119,8 @@ def projected_statistics(
                     gradients = _explicit_gradients(g, head.like(given), rows, row, logits.cap, rest)
                 return tape.gradient(gradients, arrays, h, unconnected_gradients="zero")
 
-            gradients = as_graph(_gradients, 1, (*head.like(given), *rows, *row[:2], *g), cap=logits.cap)
+            arrays = (*head.like(given), *rows, *row[:2], *g)
+            gradients = as_graph(_gradients, 1, arrays, cap=logits.cap, width=_width(head))
             return tuple(gradients), second
 
         return tuple(row), lambda _m, *g: pullback(*g, *given)
@@ -146,8 +147,19 @@ def _explicit_gradients(
 
 def _logits(hidden: Tensor, kernel: Tensor, bias: Tensor | None, allowed: Tensor | None, cap: Cap) -> Tensor:
     z = tf.matmul(hidden, kernel)
-    x = cap.logits(z if bias is None else z + bias)
+    return _existing(cap.logits(z if bias is None else z + bias), allowed)
+
+
+def _existing(x: Tensor, allowed: Tensor | None) -> Tensor:
     return x if allowed is None else tf.where(allowed, x, tf.constant(float("-inf"), x.dtype))
+
+
+def _classes(array: Tensor | None, start: Any, width: int) -> Tensor | None:
+    """Some of the last axis."""
+    if array is None:
+        return None
+    outer = len(array.shape) - 1
+    return tf.slice(array, [0] * outer + [start], [-1] * outer + [width])
 
 
 def _statistics(
@@ -191,12 +203,12 @@ def _gradients(
     *row: Tensor,
     axis: int,
     cap: Cap,
+    width: int,
 ) -> list[Tensor]:
     """To those of the first four that are given. ``row`` are m and L, and the cotangents of L, own and rest."""
     # A row that has no part in the loss has none in the gradients, even if it is no number: 0·NaN.
     active = tf.reduce_any(tf.stack(row[2:]) != 0, 0)
     chosen = _Chosen(active if used is None else active & used)
-    width = _width(hidden, kernel)
     labels, v_of_rows, allowed = chosen.rows(labels), chosen.of_rows(v), chosen.of_rows(allowed)
     columns = [chosen.rows(part)[:, tf.newaxis] for part in row]
     h = chosen.rows(hidden)
@@ -204,12 +216,11 @@ def _gradients(
 
     def of_classes(start: Any, width: int) -> tuple[Tensor, ...]:
         """What the classes from ``start`` on add to hidden's gradient, and their part of the others."""
-        here, own = slice(start, start + width), labels[:, tf.newaxis] - start
-        w, weights = kernel[:, here], None if v_of_rows is None else v_of_rows[:, here]
-        x = _logits(h, w, None if bias is None else bias[here], None, cap)
+        w, offset, weights, exists = (_classes(array, start, width) for array in (kernel, bias, v_of_rows, allowed))
+        own = labels[:, tf.newaxis] - start
+        x = _logits(h, w, offset, None, cap)
         slope = cap.slope(x)
-        if allowed is not None:
-            x = tf.where(allowed[:, here], x, tf.constant(float("-inf"), x.dtype))
+        x = _existing(x, exists)
         # Rounded to the dtype that hidden·kernel has, as if this had been computed by itself.
         to_z = tf.cast(slope * class_gradient(x, own, None, *columns, weights), h.dtype)
         to_z = tf.cast(to_z, exact.dtype)
@@ -221,6 +232,7 @@ def _gradients(
         return tf.matmul(to_z, tf.cast(w, exact.dtype), transpose_b=True), *parts
 
     to_hidden, *parts = _over_classes(of_classes, kernel.shape[1], width)
+    to_hidden = tf.ensure_shape(to_hidden, [None, hidden.shape[1]])
     gradients = [chosen.back(tf.cast(to_hidden, hidden.dtype)), parts[0]]
     if bias is not None:
         gradients.append(parts[1][0])
@@ -229,10 +241,10 @@ def _gradients(
     return gradients
 
 
-def _width(hidden: Tensor, kernel: Tensor) -> int:
-    """How many classes are a block."""
-    rows = hidden.shape[0]
-    return min(kernel.shape[1], CLASSES if rows is None else max(256, BLOCK // max(1, rows)))
+def _width(head: _Head) -> int:
+    """How many classes are a block. A power of 2, so that not every number of rows has a graph of its own."""
+    rows, classes = head.hidden.shape[0], head.kernel.shape[1]
+    return min(classes, CLASSES if rows is None else max(256, 2 ** (BLOCK // max(1, rows)).bit_length() // 2))
 
 
 def _over_classes(of_classes: Callable[[Any, int], tuple[Tensor, ...]], classes: int, width: int) -> list[Tensor]:
@@ -282,6 +294,8 @@ class _Chosen:
             return array
         if self._index is not None:
             shape = tf.concat([tf.shape(self._mask), tf.shape(array)[1:]], 0)
+            if 0 in array.shape[1:]:  # no features, which scatter_nd refuses
+                return tf.zeros(shape, array.dtype)
             return tf.scatter_nd(self._index, array, tf.cast(shape, self._index.dtype))
         return tf.where(self._column(array), array, tf.zeros_like(array))
 
