@@ -75,10 +75,9 @@ LOSSES = {
 }
 LINEAR = {
     "small head": Linear(256, 128, 8192),
-    "head": Linear(1024, 256, 32768),
-    "head bfloat16": Linear(1024, 256, 32768, "bfloat16"),
-    "large head": Linear(1024, 512, 131072),
-    "target head": Linear(4096, 512, 131072),
+    "head": Linear(4096, 256, 16384),
+    "head bfloat16": Linear(4096, 256, 16384, "bfloat16"),
+    "large head": Linear(4096, 512, 131072),
 }
 TRAINING = {"short": Training(4, 64), "text": Training(8, 128)}
 GROWTH = {f"N = {4**n}": Shape((4**n, 1024)) for n in range(3, 9)} | {

@@ -25,8 +25,8 @@ SHAPES: dict[str, dict[str, Any]] = {
 KINDS = tuple(SHAPES)
 KINDS_OF = {
     "default": ("losses", "linear", "training"),
-    "warm": ("losses", "linear", "training", "growth"),
-    "memory": ("losses", "linear", "training", "accuracy"),
+    "warm": ("losses", "growth", "linear", "training"),
+    "memory": ("losses", "accuracy", "linear", "training"),
 }
 QUICK = {
     "losses": ("seg1", "cls", "tiny"),
@@ -36,11 +36,13 @@ QUICK = {
     "accuracy": ("K = 32768, σ = 8",),
 }
 FULL = {kind: tuple(shapes) for kind, shapes in SHAPES.items()} | {
-    "linear": ("head", "large head"),
+    "linear": ("head",),
     "training": ("text",),
 }
-
-LARGE = ("LM2", "seg2", "large head", "target head")
+"""The large head takes minutes for each contender, and a product of bfloat16 matrices as long on most processors: they
+are measured where they are asked for by name."""
+LARGE = ("LM2", "seg2", "large head")
+"""a step of these takes seconds"""
 
 
 class Task(NamedTuple):
@@ -59,10 +61,12 @@ class Task(NamedTuple):
         """The file in a framework's folder that has the contenders."""
         return self.kind if self.kind in ("linear", "training") else "losses"
 
-    @property
-    def few(self) -> bool:
-        """Whether it takes so long that the main contenders alone are measured."""
-        return self.kind == "linear" and self.name in LARGE
+    def few(self, process: str) -> str:
+        """What a room calls the few contenders that are measured where all would take too long, or nothing."""
+        if self.kind == "growth":
+            return "GROWING"
+        often = process == "default" and self.kind in ("losses", "linear")
+        return "CORE" if often or self.name in LARGE else ""
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.name}, {self.part}"
@@ -86,7 +90,6 @@ def tasks(process: str, quick: bool, kinds: tuple[str, ...], names: tuple[str, .
 
 
 def parts(process: str, quick: bool, kind: str, name: str) -> tuple[str, ...]:
-    """Forward alone is measured once, and not where a step takes seconds."""
-    if quick or process != "warm" or kind not in ("losses", "linear") or name in LARGE:
-        return ("gradient",)
-    return ("gradient", "forward")
+    """Forward alone is measured warm, in float32, and not where it takes seconds."""
+    apart = kind in ("losses", "linear") and process == "warm" and not quick
+    return ("gradient", "forward") if apart and name not in LARGE and "bfloat16" not in name else ("gradient",)

@@ -13,10 +13,11 @@ import exact
 import numpy as np
 from machine import machine
 from measure import digits, interleaved, summary
+from peers import Unfit
 from shapes import arrays
 from tasks import FRAMEWORKS, KINDS, PROCESSES, Task, tasks
 
-SECONDS = {"full": 4.0, "quick": 0.5}
+SECONDS = {"full": 3.0, "quick": 0.5}
 """for one cell, but at least five rounds"""
 LOSSES_AGREE = {"float32": 1e-4, "bfloat16": 5e-2}
 """relative difference from the reference's"""
@@ -52,10 +53,10 @@ def say(**what: Any) -> None:
 
 def measured(room: Any, process: str, task: Task, quick: bool, chosen: re.Pattern[str]) -> dict[str, Any]:
     """The figures of one cell by contender; of one that does not run, why."""
-    calls = {name: call for name, call in room.contenders(task.shape, task.part).items() if chosen.search(name)}
-    if task.kind == "growth" or task.few or (process == "default" and task.kind == "losses"):
-        few = room.GROWING if task.kind == "growth" else room.CORE
-        calls = {name: call for name, call in calls.items() if name in few}
+    calls = room.contenders(task.shape, task.part)
+    few = task.few(process)
+    names = getattr(room, few) if few else calls
+    calls = {name: call for name, call in calls.items() if name in names and chosen.search(name)}
     judge = error_of(task) if task.kind == "accuracy" else loss_of
     found = {name: first(name, call, judge) for name, call in calls.items()}
     rows: dict[str, Any] = {name: {"reason": reason} for name, reason in found.items() if isinstance(reason, str)}
@@ -63,10 +64,11 @@ def measured(room: Any, process: str, task: Task, quick: bool, chosen: re.Patter
     if task.kind == "accuracy":
         return rows | {name: {"error": digits(found[name])} for name in ran if name != "floor"}
     if process == "memory":
-        return rows | {name: peak(call, task) for name, call in ran.items()}
-    times = interleaved(ran, SECONDS["quick" if quick else "full"])
+        rows |= {name: peak(call, task) for name, call in ran.items()}
+    else:
+        times = interleaved(ran, SECONDS["quick" if quick else "full"])
+        rows |= {name: summary(spent) | curve(ran[name]) for name, spent in times.items()}
     losses = {name: getattr(call, "losses", [found[name]]) for name, call in ran.items()}
-    rows |= {name: summary(spent) | curve(task, losses[name]) for name, spent in times.items()}
     return rows | {name: {"reason": reason} for name, reason in strangers(task, room.REFERENCE, losses)}
 
 
@@ -74,6 +76,8 @@ def first(name: str, call: Any, judge: Callable[[Any], float | None]) -> float |
     """What is to be known of the first run, which also compiles; or why it fails, where the loss is not ours."""
     try:
         return judge(call())
+    except Unfit as why:
+        return str(why)
     except Exception as error:
         if name.startswith(OURS):
             raise
@@ -95,9 +99,9 @@ def peak(call: Any, task: Task) -> dict[str, Any]:
     return {} if held is None else {"bytes": held, "peak": digits(held / task.shape.bytes)}
 
 
-def curve(task: Task, losses: list[float]) -> dict[str, Any]:
+def curve(call: Any) -> dict[str, Any]:
     """Of a training run its losses."""
-    return {"losses": losses} if task.kind == "training" else {}
+    return {"losses": call.losses} if hasattr(call, "losses") else {}
 
 
 def strangers(task: Task, reference: str, losses: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
