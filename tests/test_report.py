@@ -21,6 +21,11 @@ from multismooth_conformance.vectors import Vector
 Entry = dict[str, Any]
 
 
+def names(vector: Vector) -> tuple[str, ...]:
+    """The inputs whose gradients are in the report."""
+    return ("hidden", "kernel") if vector.inputs.linear else ("logits",)
+
+
 def dtype(vector: Vector) -> str:
     return vector.inputs.logits[0]
 
@@ -36,6 +41,7 @@ def is_plain(vector: Vector) -> bool:
 FIRST, SECOND, THIRD, *_ = filter(is_plain, load().values())
 DOUBLE = next(vector for vector in load().values() if vector.expected is not None and dtype(vector) == "float64")
 HALF = next(vector for vector in load().values() if vector.expected is not None and dtype(vector) == "bfloat16")
+LINEAR = next(vector for vector in load().values() if vector.inputs.linear and is_plain(vector))
 INVALID = next(vector for vector in load().values() if vector.reason is not None)
 
 
@@ -44,7 +50,8 @@ def entry(vector: Vector, outcome: str = "passed", mode: str = "eager", **more: 
     row: Entry = {"id": vector.id, "mode": mode, "outcome": outcome}
     if outcome == "passed" and vector.expected is not None:
         row["loss"] = vector.expected["loss"].values.astype(float).tolist()
-        row["logits_gradient"] = vector.expected["grad"]["logits"].values.astype(float).tolist()
+        for name in names(vector):
+            row[f"{name}_gradient"] = vector.expected["grad"][name].values.astype(float).tolist()
         row |= {"loss_ulp": 0.5, "gradient": 0.25}
     return row | more
 
@@ -203,6 +210,17 @@ def test_too_much_fails_the_command(output: str, write: Any, capsys: pytest.Capt
     assert main(["report", str(one), str(near)]) == 0
     assert main(["report", str(one), str(far)]) == 1
     assert f"a eager and c eager on {FIRST.id}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("output", ["hidden_gradient", "kernel_gradient"])
+def test_the_gradients_of_a_linear_layer_are_compared(output: str, write: Any) -> None:
+    assert LINEAR.expected is not None
+    truth = np.ravel(LINEAR.expected["grad"][output.removesuffix("_gradient")].values.astype(float))
+    near, far = (entry(LINEAR) | {output: (truth * (1 + off)).tolist()} for off in (1e-7, 1e-3))
+    paths = [write("a", entry(LINEAR)), write("b", near), write("c", far)]
+    found = matrix(Results.read(paths), output, "float32").pairs
+    assert found["a", "b"].difference < 1 < found["a", "c"].difference
+    assert not matrix(Results.read(paths), "logits_gradient", "float32").pairs
 
 
 def test_any_of_the_modes_may_be_the_one_that_differs(write: Any) -> None:

@@ -38,8 +38,21 @@ ALLOWED = first(
     )
 )
 RECIPE = first(lambda raw: "recipe" in raw["inputs"]["logits"] and raw["result"] == "valid")
+LINEAR = next(
+    raw
+    for raw in VECTORS.values()
+    if {"hidden", "bias"} <= raw["inputs"].keys()
+    and raw["inputs"]["hidden"]["shape"] == [4, 3]
+    and raw["dtype"] == "float32"
+    and any(raw["inputs"]["hidden"]["data"])
+    and raw["result"] == "valid"
+)
 INVALID = first(lambda raw: raw["result"] == "invalid")
 INDICES = first(lambda raw: raw["expected"] and "indices" in raw["expected"]["grad"]["logits"])
+
+
+def scalar(value: Json, dtype: str = "float64") -> Json:
+    return {"dtype": dtype, "shape": [], "data": [value]}
 
 
 def document(*raws: Json) -> Json:
@@ -85,7 +98,7 @@ def test_the_packages_own_vectors_are_valid(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == f"{len(VECTORS)} vectors are valid\n"
 
 
-@pytest.mark.parametrize("raw", [VALID, ROWS, ALLOWED, RECIPE, INDICES], ids=lambda raw: raw["id"])
+@pytest.mark.parametrize("raw", [VALID, ROWS, ALLOWED, RECIPE, INDICES, LINEAR], ids=lambda raw: raw["id"])
 def test_the_vectors_of_these_tests_are_valid_alone(raw: Json, errors: Any) -> None:
     assert errors(document(raw)) == []
 
@@ -245,6 +258,29 @@ def test_many_faults_of_one_field_give_one_line(errors: Any) -> None:
         (ROWS, "inputs.labels.data.0", 5, "inputs.labels: hold 5; expected one of 5 classes where it counts"),
         (ROWS, "inputs.labels.data.0", -1, "inputs.labels: hold -1; expected"),
         (ALLOWED, "inputs.allowed.data", [False] * 5, "; expected a class that is allowed there"),
+        (LINEAR, "inputs.hidden.shape", [2, 6], "inputs.kernel.shape: is [3, 5]; expected 6 features and the classes"),
+        (LINEAR, "inputs.kernel.shape", [15], "inputs.kernel.shape: is [15]; expected 3 features and the classes"),
+        (LINEAR, "inputs.kernel.shape", [3, 4], "inputs.kernel.data: has 15 entries; expected 12"),
+        (LINEAR, "inputs.kernel.dtype", "float64", "inputs.kernel.dtype: is float64; expected float32"),
+        (LINEAR, "inputs.bias.shape", [5, 1], "inputs.bias.shape: is [5, 1]; expected [5]"),
+        (LINEAR, "inputs.labels.dtype", "float32", "inputs.labels.dtype: is float32; expected class indices"),
+        (LINEAR, "axis", 0, "axis: is 0; expected -1"),
+        (LINEAR, "inputs.softcap", scalar(0), "inputs.softcap: is 0.0; expected a finite number"),
+        (LINEAR, "inputs.softcap", scalar("inf"), "inputs.softcap: is inf; expected a finite number"),
+        (LINEAR, "inputs.logit_scale", scalar("nan"), "inputs.logit_scale: is nan; expected a finite number"),
+        (LINEAR, "inputs.logit_scale", scalar(2, "float32"), "inputs.logit_scale.dtype: is float32; expected float64"),
+        (LINEAR, "inputs.bias.data.0", 2.0**23 + 1, "expected logits that float32 holds exactly"),
+        (
+            LINEAR,
+            "inputs.logits",
+            scalar(2),
+            "inputs.logits: {'data': [2], 'dtype': 'float64', 'shape': []} is given; expected logits, or else",
+        ),
+        (LINEAR, "inputs.kernel", ..., "inputs: 'kernel' is a required property"),
+        (LINEAR, "expected.grad.kernel", ..., "expected.grad: 'kernel' is a required property"),
+        (LINEAR, "expected.grad.bias.shape", [1, 5], "expected.grad.bias.shape: is [1, 5]; expected [5]"),
+        (ROWS, "inputs.hidden", scalar(2), "inputs: 'kernel' is a required property"),
+        (ROWS, "inputs.softcap", scalar(2), "[]} is given; expected logits, or else what a linear layer"),
         (ROWS, "flags", ["no-note"], None),
     ],
 )

@@ -21,6 +21,7 @@ REASONS = [
 ]
 FLOAT = ["float64", "float32", "float16", "bfloat16"]
 LINEAR = ["hidden", "kernel", "bias", "logit_scale", "softcap"]
+ABSENT: dict[str, Json] = {"not": {}}
 ARGUMENTS = ["where", "sample_weight", "class_weight", "prior", "allowed", "normalizer"]
 SLUG = "^[a-z0-9]+(-[a-z0-9]+)*$"
 
@@ -39,8 +40,8 @@ def _one_form(inputs: dict[str, Json]) -> dict[str, Json]:
     """Logits, or else what a linear layer makes them from."""
     return inputs | {
         "if": {"required": LINEAR[:1]},
-        "then": {"required": LINEAR[:2], "properties": {"logits": False}},
-        "else": {"required": ["logits"], "properties": dict.fromkeys(LINEAR, False)},
+        "then": {"required": LINEAR[:2], "properties": {"logits": ABSENT}},
+        "else": {"required": ["logits"], "properties": dict.fromkeys(LINEAR, ABSENT)},
     }
 
 

@@ -158,6 +158,8 @@ def _reason(error: Any) -> str:
     if error.validator is None:
         # A schema that is `false` stands for these two alone, and its error tells no path.
         return f"{short} is given; expected twin and rows in invalid vectors only"
+    if error.validator == "not":
+        return f"{short} is given; expected logits, or else what a linear layer makes them from"
     if error.validator in ("anyOf", "oneOf"):
         return f"{short} is not {' or '.join(map(_words, error.validator_value))}"
     message = short + str(error.message).removeprefix(repr(error.instance))

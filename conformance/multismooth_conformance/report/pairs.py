@@ -9,7 +9,7 @@ import numpy as np
 
 from multismooth_conformance.adapter import LINEAR, Array
 from multismooth_conformance.report.results import Column, Results
-from multismooth_conformance.tolerances import PAIR, compute_dtype, rounded, terms
+from multismooth_conformance.tolerances import PAIR, compute_dtype, half_ulp, linear_gradient, rounded, terms
 from multismooth_conformance.vectors import Expected, Vector
 
 OUTPUTS = {
@@ -111,7 +111,9 @@ def _allowed(vector: Vector, output: str, name: str, dtype: str) -> Array:
     if output != "loss":
         allowed = allowed + 2 * rounded(_given(vector.expected, output).values, name)
     if _input(output) in LINEAR:
-        allowed = allowed + 2 * terms(scale, name)
+        # Sums over very many terms, each of which may be as far from the truth as its bound.
+        steps = 2 * linear_gradient(vector.inputs, _input(output))
+        allowed = np.maximum(allowed, steps * half_ulp(scale, compute_dtype(name))) + 2 * terms(scale, name)
     return allowed.astype(np.float64).reshape(-1)
 
 
