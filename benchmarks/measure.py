@@ -6,6 +6,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from random import Random
 from typing import Any
 
 LEAST, MOST = 5, 200
@@ -13,15 +14,20 @@ LEAST, MOST = 5, 200
 
 
 def interleaved(calls: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, list[float]]:
-    """Seconds of every call: one after the other, until all have taken so many ``seconds``, at least five times."""
+    """Seconds of every call, until all have taken so many ``seconds``, at least five times.
+
+    They take turns, each round in another order, so that none is always the one after the slowest.
+    """
+    order, random = list(calls), Random(0)
     times: dict[str, list[float]] = {name: [] for name in calls}
     started = time.perf_counter()
     for done in range(MOST):
         if done >= LEAST and time.perf_counter() - started > seconds:
             break
-        for name, call in calls.items():
+        random.shuffle(order)
+        for name in order:
             before = time.perf_counter()
-            call()
+            calls[name]()
             times[name].append(time.perf_counter() - before)
     return times
 

@@ -11,6 +11,8 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter, NullLocator
 
 NAMES = {"torch": "PyTorch", "jax": "JAX", "tensorflow": "TensorFlow"}
 OURS, THEIRS, OTHERS = "#d1495b", "#00798c", "#8d96a3"
@@ -69,10 +71,16 @@ def panel(ax: Axes, cell: figures.Cell, names: list[str]) -> None:
             low, middle, high = (row[which] / reference["median"] for which in ("low", "median", "high"))
             ax.plot([low, high], [y, y], color=colour(name, cell["reference"]), linewidth=2)
             ax.plot(middle, y, "o", color=colour(name, cell["reference"]), markersize=5)
-    ax.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5), numticks=8))
-    ax.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
-    ax.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+    low, high = ax.get_xlim()
+    plain_ticks(ax.xaxis, low, high)
     ax.tick_params(axis="x", labelsize=8)
+
+
+def plain_ticks(axis: Axis, low: float, high: float) -> None:
+    """Few enough that their labels do not touch."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 50 * low else (1,), numticks=12))
+    axis.set_major_formatter(FormatStrFormatter("%g"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def growths(found: dict[str, Any], file: Path) -> None:
@@ -90,6 +98,10 @@ def growths(found: dict[str, Any], file: Path) -> None:
                 mark = {"color": colour(name, reference), "marker": "o", "markersize": 4}
                 ax.loglog(sizes, spent, label=f"{name}: {axis}$^{{{power:.2f}}}$", **mark)
             ax.set_title(f"{NAMES[framework]}, {fixed}", fontsize=10)
+            ax.set_xticks(sizes, map(str, sizes))
+            ax.xaxis.set_minor_locator(NullLocator())
+            plain_ticks(ax.yaxis, *ax.get_ylim())
+            ax.tick_params(labelsize=8)
             ax.set_xlabel(axis)
             ax.set_ylabel("seconds")
             ax.grid(color="#e6e6e6", linewidth=0.6)

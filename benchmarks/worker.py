@@ -69,7 +69,8 @@ def measured(room: Any, process: str, task: Task, quick: bool, chosen: re.Patter
         times = interleaved(ran, SECONDS["quick" if quick else "full"])
         rows |= {name: summary(spent) | curve(ran[name]) for name, spent in times.items()}
     losses = {name: getattr(call, "losses", [found[name]]) for name, call in ran.items()}
-    return rows | {name: {"reason": reason} for name, reason in strangers(task, room.REFERENCE, losses)}
+    rows |= {name: {"reason": reason} for name, reason in strangers(task, room.REFERENCE, losses)}
+    return {name: rows[name] for name in calls}
 
 
 def first(name: str, call: Any, judge: Callable[[Any], float | None]) -> float | str | None:
