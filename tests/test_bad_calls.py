@@ -26,6 +26,8 @@ IDS = [call.id for call in EVERY_CALL]
 
 ELSEWHERE = {
     "nested_forward_mode": "torch_room/test_derivatives.py",  # PyTorch's alone
+    "inplace": "torch_room/test_inplace.py",
+    "bad_rows": "jax_room/test_linear.py",  # a choice of JAX's linear loss alone
     "spec_and_options": "torch_room/test_module.py",  # of the host classes
     "from_probabilities": "keras_room/test_loss.py",  # of Keras's host class
     "no_spec": "test_dialects.py",
