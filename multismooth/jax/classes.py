@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from multismooth.checks import Batch, Layout
-from multismooth.jax.statistics import is_label, loss_dtype, take_label
+from multismooth.jax.rows import is_label, loss_dtype, take_label
 from multismooth.lowering import ClassSums, Functions, smooths, xlogx
 from multismooth.spec import Spec
 

@@ -13,8 +13,9 @@ from jax.typing import ArrayLike
 from multismooth import checks, reduction
 from multismooth.checks import UNREAD, Batch, Described, Layout
 from multismooth.jax.classes import along, at_label, class_sums, shares
-from multismooth.jax.statistics import label_statistics, loss_dtype, soft_statistics
-from multismooth.lowering import Functions, lower, lower_soft, smooths, xlogx
+from multismooth.jax.rows import loss_dtype
+from multismooth.jax.statistics import label_statistics, soft_statistics
+from multismooth.lowering import Coefficients, Functions, lower, lower_soft, smooths, xlogx
 from multismooth.reduction import Positions, Totals
 from multismooth.spec import Spec, as_spec
 
@@ -121,7 +122,7 @@ def smoothed_cross_entropy_totals(
     return reduction.totals(spec, positions, functions_for(positions.loss))
 
 
-class _Targets(NamedTuple):
+class Targets(NamedTuple):
     labels: Array
     """class indices, or probabilities; made harmless where they are bad"""
     mask: Array | None
@@ -142,13 +143,25 @@ class _Terms(NamedTuple):
 
 
 def _positions(call: str, spec: Spec, batch: Batch, axis: int, *, totals: bool = False) -> Positions:
-    layout = checks.check_call(call, spec, batch, axis, _describe, totals=totals)
-    good = checks.check_values(call, spec, batch, layout, _read)
-    targets = (_soft_labels if layout.soft else _labels)(spec, batch, layout, good)
-    batch = _cast(batch, layout, targets)
+    layout = checks.check_call(call, spec, batch, axis, describe, totals=totals)
+    good = checks.check_values(call, spec, batch, layout, read)
+    targets = (_soft_labels if layout.soft else hard_labels)(spec, batch, layout, good)
+    return evaluate(spec, cast(batch), layout, targets, good, totals=totals)
+
+
+def evaluate(
+    spec: Spec,
+    batch: Batch,
+    layout: Layout,
+    targets: Targets,
+    good: bool,
+    *,
+    totals: bool = False,
+) -> Positions:
+    """The loss of each position of a batch that has been cast; ``good`` if no value can be bad."""
+    batch = _used(batch, layout, targets)
     functions = functions_for(batch.logits)
-    evaluate = _soft_terms if layout.soft else _terms
-    terms = evaluate(spec, batch, layout, targets, functions, totals)
+    terms = (_soft_terms if layout.soft else _terms)(spec, batch, layout, targets, functions, totals)
     z_loss = spec.z_loss * terms.lse**2 if spec.z_loss else jnp.zeros_like(terms.nll)
     loss, nll = terms.cross_entropy + z_loss - terms.entropy, terms.nll
     if not good:
@@ -158,47 +171,49 @@ def _positions(call: str, spec: Spec, batch: Batch, axis: int, *, totals: bool =
         poison = functions.where(bad, float("nan"), 1.0)
         loss, nll = loss * poison, nll * poison
     loss, nll, z_loss = (_only(part, terms.keep) for part in (loss, nll, z_loss))
+    return counted(batch, targets, terms.class_weight)._replace(loss=loss, nll=nll, z_loss=z_loss)
+
+
+def counted(batch: Batch, targets: Targets, class_weight: Any) -> Positions:
+    """What the denominators count of each position; its losses are still to be computed."""
+    if isinstance(class_weight, Array):
+        class_weight = _only(class_weight, targets.mask)
+        class_weight = class_weight if targets.bad is None else jnp.where(targets.bad, 0.0, class_weight)
     weight = batch.sample_weight
-    counted = terms.class_weight
-    if isinstance(counted, Array):
-        counted = _only(counted, targets.mask)
-        counted = counted if targets.bad is None else jnp.where(targets.bad, 0.0, counted)
-    return Positions(
-        loss,
-        nll,
-        z_loss,
-        mask=targets.mask,
-        sample_weight=None if weight is None else _only(weight, targets.mask),
-        class_weight=counted,
-    )
+    weight = None if weight is None else _only(weight, targets.mask)
+    return Positions(None, None, None, targets.mask, weight, class_weight)
 
 
-def _cast(batch: Batch, layout: Layout, targets: _Targets) -> Batch:
-    """JAX arrays, weights in the loss's dtype, and no number that could leak out of logits that do not count.
-
-    Classes that are not allowed get no probability. A row that is masked, or that has the weight 0 and no finite
-    loss, is emptied, for the derivative of its statistics would be 0·NaN; ``where`` then tells which rows are used.
-    """
-    arrays = {name: jnp.asarray(a) for name, a in batch._replace(normalizer=None)._asdict().items() if a is not None}
-    logits = arrays["logits"]
-    dtype = loss_dtype(logits)
+def cast(batch: Batch) -> Batch:
+    """JAX arrays, the weights in the loss's dtype; but the normalizer, and logits that are none yet, as they are."""
+    given = {name: array for name, array in batch._asdict().items() if array is not None}
+    arrays = {name: jnp.asarray(a) for name, a in given.items() if name not in ("logits", "labels", "normalizer")}
+    if not isinstance(batch.logits, jax.ShapeDtypeStruct):
+        arrays["logits"] = jnp.asarray(batch.logits)
+    dtype = loss_dtype(arrays.get("logits", batch.logits))
     for name in ("sample_weight", "class_weight", "prior"):
         if name in arrays:
             arrays[name] = arrays[name].astype(dtype)
-    if "allowed" in arrays:
-        allowed = along(arrays["allowed"], layout.axis, logits)
-        logits = jnp.where(allowed, logits, -jnp.inf)
-    used = targets.mask
-    if "sample_weight" in arrays:
+    return batch._replace(**arrays)
+
+
+def _used(batch: Batch, layout: Layout, targets: Targets) -> Batch:
+    """No number that could leak out of logits that do not count.
+
+    Classes that are not allowed get no probability. ``where`` tells which rows are used: not those that are masked,
+    nor those of weight 0 that have no finite loss, for the derivative of their statistics would be 0·NaN.
+    """
+    logits, used = batch.logits, targets.mask
+    if batch.allowed is not None:
+        logits = jnp.where(along(batch.allowed, layout.axis, logits), logits, -jnp.inf)
+    if batch.sample_weight is not None:
         finite = jnp.isfinite(jax.lax.stop_gradient(logits).max(layout.axis))
-        live = (arrays["sample_weight"] != 0) | finite
+        live = (batch.sample_weight != 0) | finite
         used = live if used is None else used & live
-    if used is not None:
-        logits = jnp.where(jnp.expand_dims(used, layout.axis), logits, 0.0)
-    return batch._replace(**arrays | {"logits": logits, "where": used})
+    return batch._replace(logits=logits, where=used)
 
 
-def _labels(spec: Spec, batch: Batch, layout: Layout, good: bool) -> _Targets:
+def hard_labels(spec: Spec, batch: Batch, layout: Layout, good: bool) -> Targets:
     """Labels that are safe to index with, and which of them count."""
     labels, mask = batch.labels, batch.where
     info = np.iinfo(labels.dtype)
@@ -210,57 +225,70 @@ def _labels(spec: Spec, batch: Batch, layout: Layout, good: bool) -> _Targets:
         mask = counts if mask is None else mask & counts
     mask = None if mask is None else jnp.asarray(mask)
     if good and mask is None and batch.sample_weight is None:
-        return _Targets(jnp.asarray(labels, jnp.int32), None, None)
+        return Targets(jnp.asarray(labels, jnp.int32), None, None)
     outside = (labels < 0) | (labels >= layout.classes)
     labels = jnp.where(outside, 0, labels).astype(jnp.int32)
     bad = jnp.asarray(outside)
     if batch.allowed is not None:
         bad = bad | ~at_label(jnp.asarray(batch.allowed), labels, layout.axis)
-    return _Targets(labels, mask, bad)
+    return Targets(labels, mask, bad)
 
 
-def _soft_labels(spec: Spec, batch: Batch, layout: Layout, good: bool) -> _Targets:
+def _soft_labels(spec: Spec, batch: Batch, layout: Layout, good: bool) -> Targets:
     axis = layout.axis
     labels = jnp.asarray(batch.labels)
     labels = labels.astype(loss_dtype(jnp.asarray(batch.logits)))
     mask = None if batch.where is None else jnp.asarray(batch.where)
     if good and mask is None and batch.sample_weight is None:
-        return _Targets(labels, None, None)
+        return Targets(labels, None, None)
     bad = ~((labels >= 0) & (labels < jnp.inf)).all(axis)
     bad = bad | (jnp.abs(labels.sum(axis) - 1) > checks.SUM_TOLERANCE)
     if batch.allowed is not None:
         allowed = along(jnp.asarray(batch.allowed), axis, labels)
         bad = bad | (~allowed & (labels > 0)).any(axis)
-    return _Targets(jnp.where(jnp.expand_dims(bad, axis), 0.0, labels), mask, bad)
+    return Targets(jnp.where(jnp.expand_dims(bad, axis), 0.0, labels), mask, bad)
 
 
 def _terms(
     spec: Spec,
     batch: Batch,
     layout: Layout,
-    targets: _Targets,
+    targets: Targets,
     functions: Functions,
     totals: bool,
 ) -> _Terms:
     axis, labels = layout.axis, targets.labels
+    v, (on, off, mass, entropy, _), weight = coefficients(spec, batch, layout, labels, functions)
+    v = None if v is None else along(v, axis, batch.logits)
+    used = None if batch.where is None else jnp.expand_dims(batch.where, axis)
+    row = label_statistics(batch.logits, jnp.expand_dims(labels, axis), used, v, axis, smooths(spec))
+    (m, L, own, rest), keep = _kept(spec, batch, targets, [part.squeeze(axis) for part in row])
+    cross_entropy = mass * L - _times(on, own) - _times(off, rest)
+    return _Terms(cross_entropy, L - own, m + L, entropy, keep, weight)
+
+
+def coefficients(
+    spec: Spec,
+    batch: Batch,
+    layout: Layout,
+    labels: Array,
+    functions: Functions,
+) -> tuple[Array | None, Coefficients, Any]:
+    """The classes' v, what equation (1) multiplies with, and what the denominators of class weights count."""
     given = shares(spec, batch, layout)
     v = given.weighted if spec.class_weight_rule == "per_class" else given.c
-    v = None if v is None else along(v, axis, batch.logits)
-    row = label_statistics(batch.logits, jnp.expand_dims(labels, axis), v, axis, smooths(spec))
-    (m, L, own, rest), keep = _kept(spec, batch, targets, [part.squeeze(axis) for part in row])
     sums = class_sums(batch, layout, labels, given, functions)
-    on, off, mass, entropy, expected = lower(spec, sums, functions)
-    cross_entropy = mass * L - _times(on, own) - _times(off, rest)
+    lowered = lower(spec, sums, functions)
     label_weight = 1.0 if sums.label_weight is None else sums.label_weight
-    counted = expected if spec.denominator == "expected_class_weights" else label_weight
-    return _Terms(cross_entropy, L - own, m + L, entropy, keep, counted)
+    weight = lowered.expected_weight if spec.denominator == "expected_class_weights" else label_weight
+    return v, lowered, weight
 
 
 def _soft_terms(
     spec: Spec,
     batch: Batch,
     layout: Layout,
-    targets: _Targets,
+    targets: Targets,
     functions: Functions,
     totals: bool,
 ) -> _Terms:
@@ -277,7 +305,8 @@ def _soft_terms(
     used, scale = weighted, 1.0
     if w is not None and spec.class_weight_rule == "expected":
         used, mass, scale = q, q.sum(axis), mass
-    row = soft_statistics(batch.logits, (used, t) if totals else (used,), axis)
+    counts = None if batch.where is None else jnp.expand_dims(batch.where, axis)
+    row = soft_statistics(batch.logits, (used, t) if totals else (used,), counts, axis)
     (m, L, dot, *nll), kept = _kept(spec, batch, targets, [part.squeeze(axis) for part in row])
     entropy = -xlogx(q, functions).sum(axis) if spec.kl else 0.0
     cross_entropy = scale * (mass * L - dot)
@@ -285,7 +314,7 @@ def _soft_terms(
     return _Terms(cross_entropy, nll, m + L, entropy, kept, 1.0)
 
 
-def _kept(spec: Spec, batch: Batch, targets: _Targets, statistics: list[Array]) -> tuple[list[Array], Array | None]:
+def _kept(spec: Spec, batch: Batch, targets: Targets, statistics: list[Array]) -> tuple[list[Array], Array | None]:
     """The statistics, and which are used: those that count, and of weight 0 the ones that are numbers.
 
     The loss of a weight of 0 is the derivative to that weight, so it is computed wherever it exists.
@@ -342,14 +371,14 @@ def functions_for(like: Array) -> Functions:
     )
 
 
-def _describe(array: Any) -> Described | None:
+def describe(array: Any) -> Described | None:
     if not isinstance(array, (Array, np.ndarray, np.generic)) or isinstance(array, np.ma.MaskedArray):
         return None
     foreign = not isinstance(array, Array) and not array.dtype.isnative
     return Described(array.shape, array.dtype.str if foreign else array.dtype.name)
 
 
-def _read(array: Any) -> Any:
+def read(array: Any) -> Any:
     """As NumPy's, if the values are at hand: neither traced nor on another device."""
     if isinstance(array, jax.core.Tracer):
         return UNREAD

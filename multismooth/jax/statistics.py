@@ -3,54 +3,22 @@
 For a row x with m = max x these are m itself, L = log Σ_k exp(x_k − m), and sums of (x_k − m) weighted by the
 target. m counts as a constant: shifting it changes nothing in a loss whose mass balances its target, and lse =
 m + L has the right derivative, softmax(x), all the same.
+
+``used`` tells which rows count, or is None for all. Another row may hold anything: its statistics are 0, and so are
+their derivatives. The logits themselves are never masked, for that would be a copy of them.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.custom_derivatives import SymbolicZero
-from jax.sharding import AxisType
 
-
-class LabelRow(NamedTuple):
-    """The statistics of each row; the class axis is kept, with length 1."""
-
-    m: Array
-    L: Array
-    own: Array
-    """x_y − m"""
-    rest: Array
-    """Σ_{k≠y} v_k·(x_k − m)"""
-
-
-def loss_dtype(logits: Array) -> jnp.dtype:
-    """The dtype that the loss is computed and returned in."""
-    return jnp.dtype(jnp.float64 if logits.dtype == jnp.float64 else jnp.float32)
-
-
-def _widened(logits: Array) -> Array:
-    return logits.astype(loss_dtype(logits))
-
-
-def _row(logits: Array, axis: int) -> tuple[Array, Array, Array]:
-    """m, L and x − m; L is log1p of the sum without one maximum, which keeps a confident row's digits."""
-    x = _widened(logits)
-    m = jax.lax.stop_gradient(x.max(axis, keepdims=True))
-    z = x - m
-    # Every maximum is exp(0) = 1. Counting them needs no argmax, and all but one are put back.
-    others = jnp.where(z == 0, 0.0, jnp.exp(z)).sum(axis, keepdims=True)
-    ties = (z == 0).sum(axis, keepdims=True) - 1
-    return m, jnp.log1p(others + ties.astype(z.dtype)), z
-
-
-def _weighted(coefficients: Array, z: Array) -> Array:
-    """The product, where a coefficient of 0 skips its term: 0·−inf is no number."""
-    return coefficients * jnp.where(coefficients == 0, 0.0, z)
+from multismooth.jax.rows import LabelRow, is_label, label_row, maximum_and_log, weighted, widened
 
 
 def _slope(coefficients: Array, z: Array) -> Array:
@@ -58,38 +26,28 @@ def _slope(coefficients: Array, z: Array) -> Array:
     return jnp.where((coefficients == 0) & jnp.isinf(z), 0.0, z)
 
 
-def is_label(labels: Array, axis: int, classes: int) -> Array:
-    """Where the class is the label's. XLA fuses this comparison into the sum around it."""
-    shape = [1] * labels.ndim
-    shape[axis] = classes
-    return jax.lax.broadcasted_iota(labels.dtype, shape, axis) == labels
+def _only(values: Any, used: Array | None) -> Any:
+    return values if used is None else jax.tree.map(lambda value: jnp.where(used, value, 0.0), values)
 
 
-def take_label(values: Array, labels: Array, axis: int) -> Array:
-    """Each row's value at its label: a gather, but under explicit sharding, where JAX has none."""
-    if AxisType.Explicit not in jax.sharding.get_abstract_mesh().axis_types:
-        return jnp.take_along_axis(values, labels, axis)
-    mine = is_label(labels, axis, values.shape[axis])
-    return jnp.where(mine, values, 0).sum(axis, keepdims=True, dtype=values.dtype)
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(3, 4))
-def label_statistics(logits: Array, labels: Array, receivers: Array | None, axis: int, smooths: bool) -> LabelRow:
+@partial(jax.custom_jvp, nondiff_argnums=(4, 5))
+def label_statistics(
+    logits: Array,
+    labels: Array,
+    used: Array | None,
+    receivers: Array | None,
+    axis: int,
+    smooths: bool,
+) -> LabelRow:
     """Statistics for integer labels of the logits' rank; ``receivers`` is v, or None for ones."""
-    m, L, z = _row(logits, axis)
-    own = take_label(z, labels, axis)
-    if not smooths:
-        return LabelRow(m, L, own, jnp.zeros_like(L))
-    z = z if receivers is None else _weighted(receivers, z)
-    rest = jnp.where(is_label(labels, axis, logits.shape[axis]), 0.0, z).sum(axis, keepdims=True)
-    return LabelRow(m, L, own, rest)
+    return _only(label_row(logits, labels, receivers, axis, smooths), used)
 
 
 def _label_jvp(axis, smooths, primals, tangents):
-    logits, labels, receivers = primals
-    t_logits, _, t_receivers = tangents
-    row = label_statistics(logits, labels, receivers, axis, smooths)
-    z = _widened(logits) - row.m
+    logits, labels, used, receivers = primals
+    t_logits, _, _, t_receivers = tangents
+    row = label_statistics(logits, labels, used, receivers, axis, smooths)
+    z = _only(widened(logits) - row.m, used)
     t = None if isinstance(t_logits, SymbolicZero) else t_logits.astype(z.dtype)
     mine = is_label(labels, axis, logits.shape[axis])
     t_L = t_own = t_rest = jnp.zeros_like(row.L)
@@ -108,19 +66,20 @@ def _label_jvp(axis, smooths, primals, tangents):
 label_statistics.defjvp(_label_jvp, symbolic_zeros=True)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
-def soft_statistics(logits: Array, targets: tuple[Array, ...], axis: int) -> tuple[Array, ...]:
+@partial(jax.custom_jvp, nondiff_argnums=(3,))
+def soft_statistics(logits: Array, targets: tuple[Array, ...], used: Array | None, axis: int) -> tuple[Array, ...]:
     """m, L, and Σ_k t_k·(x_k − m) for each of the targets t."""
-    m, L, z = _row(logits, axis)
-    return m, L, *(_weighted(target, z).sum(axis, keepdims=True) for target in targets)
+    m, L = maximum_and_log(logits, axis)
+    z = widened(logits) - m
+    return _only((m, L, *(weighted(target, z).sum(axis, keepdims=True) for target in targets)), used)
 
 
 def _soft_jvp(axis, primals, tangents):
-    logits, targets = primals
-    t_logits, t_targets = tangents
-    row = soft_statistics(logits, targets, axis)
+    logits, targets, used = primals
+    t_logits, t_targets, _ = tangents
+    row = soft_statistics(logits, targets, used, axis)
     m, L, *dots = row
-    z = _widened(logits) - m
+    z = _only(widened(logits) - m, used)
     t_L, t_dots = jnp.zeros_like(L), [jnp.zeros_like(dot) for dot in dots]
     if not isinstance(t_logits, SymbolicZero):
         t = t_logits.astype(z.dtype)

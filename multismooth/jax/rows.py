@@ -1,0 +1,189 @@
+"""Sums over the classes of each row of logits, along the way that XLA makes fast.
+
+For a row x with m = max x and v the classes' shares,
+
+    L = log Σ_k exp(x_k − m),        own = x_y − m,        rest = Σ_{k≠y} v_k·(x_k − m)
+
+L is log1p of the sum without one maximum, which keeps a confident row's digits. Both sums leave one class out, and a
+comparison with every class does that in the same words everywhere: ``_whole``. On the CPU, though, XLA then holds a
+copy of the logits for each of the sums, so that large logits take one of two other ways there: ``_by_blocks`` where
+the classes come last, ``_by_planes`` where they do not.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.sharding import AxisType
+
+LARGE = 2**16
+"""So many logits are worth another way; below it the number of operations is what a call costs."""
+
+BLOCKS = range(16, 513)
+"""The classes of a block: with few there are as many sums as there were logits, with many a block is large."""
+
+
+class LabelRow(NamedTuple):
+    """The statistics of each row; the class axis is kept, with length 1."""
+
+    m: Array
+    L: Array
+    own: Array
+    """x_y − m"""
+    rest: Array
+    """Σ_{k≠y} v_k·(x_k − m)"""
+
+
+def loss_dtype(logits: Array) -> jnp.dtype:
+    """The dtype that the loss is computed and returned in."""
+    return jnp.dtype(jnp.float64 if logits.dtype == jnp.float64 else jnp.float32)
+
+
+def widened(logits: Array) -> Array:
+    return logits.astype(loss_dtype(logits))
+
+
+def weighted(coefficients: Array, z: Array) -> Array:
+    """The product, where a coefficient of 0 skips its term: 0·−inf is no number."""
+    return coefficients * jnp.where(coefficients == 0, 0.0, z)
+
+
+def is_label(labels: Array, axis: int, classes: int) -> Array:
+    """Where the class is the label's. XLA fuses this comparison into the sum around it."""
+    shape = [1] * labels.ndim
+    shape[axis] = classes
+    return jax.lax.broadcasted_iota(labels.dtype, shape, axis) == labels
+
+
+def take_label(values: Array, labels: Array, axis: int) -> Array:
+    """Each row's value at its label: a gather, but under explicit sharding, where JAX has none."""
+    if not _is_explicit():
+        return jnp.take_along_axis(values, labels, axis)
+    mine = is_label(labels, axis, values.shape[axis])
+    return jnp.where(mine, values, 0).sum(axis, keepdims=True, dtype=values.dtype)
+
+
+def label_row(logits: Array, labels: Array, receivers: Array | None, axis: int, smooths: bool) -> LabelRow:
+    """The statistics for integer labels of the logits' rank; ``receivers`` is v, or None for ones."""
+    m, L, rest = _sums(logits, labels if smooths else None, receivers, axis)
+    own = widened(take_label(logits, labels, axis)) - m
+    return LabelRow(m, L, own, jnp.zeros_like(L) if rest is None else rest)
+
+
+def maximum_and_log(logits: Array, axis: int) -> tuple[Array, Array]:
+    """m and L; the class axis is kept."""
+    return _sums(logits, None, None, axis)[:2]
+
+
+def _sums(logits: Array, labels: Array | None, receivers: Array | None, axis: int) -> Any:
+    """m, L and, with labels, the rest."""
+    whole = partial(_whole, axis=axis)
+    classes, positions = logits.shape[axis], logits.size // max(logits.shape[axis], 1)
+    block = min((size for size in BLOCKS if classes % size == 0), key=lambda size: abs(size - 128), default=classes)
+    if logits.size < LARGE or _is_explicit():
+        return whole(logits, labels, receivers)
+    if axis < logits.ndim - 1 and positions >= classes:
+        way = partial(_by_planes, axis=axis)
+    elif axis == logits.ndim - 1 and block < classes:
+        way = partial(_by_blocks, size=block)
+    else:
+        return whole(logits, labels, receivers)
+    return jax.lax.platform_dependent(logits, labels, receivers, cpu=way, default=whole)
+
+
+def _is_explicit() -> bool:
+    return AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types
+
+
+def _whole(logits: Array, labels: Array | None, receivers: Array | None, axis: int) -> Any:
+    x = widened(logits)
+    m = x.max(axis, keepdims=True)
+    z = x - m
+    L = jnp.log1p(_others(z, axis))
+    if labels is None:
+        return m, L, None
+    return m, L, _rest(z, labels, receivers, axis)
+
+
+def _rest(z: Array, labels: Array, receivers: Array | None, axis: int) -> Array:
+    z = z if receivers is None else weighted(receivers, z)
+    return jnp.where(is_label(labels, axis, z.shape[axis]), 0.0, z).sum(axis, keepdims=True)
+
+
+def _others(z: Array, axis: int) -> Array:
+    """Σ exp(z) without one maximum. Each is exp(0) = 1: the sum omits all of them, and all but one are put back."""
+    top = z == 0
+    others = jnp.where(top, 0.0, jnp.exp(z)).sum(axis, keepdims=True)
+    return others + (top.sum(axis, keepdims=True, dtype=z.dtype) - 1)
+
+
+def _by_planes(logits: Array, labels: Array | None, receivers: Array | None, axis: int) -> Any:
+    """One class at a time: what lies side by side in memory are positions, and these are summed side by side."""
+    classes, dtype = logits.shape[axis], loss_dtype(logits)
+    axis -= logits.ndim  # which meets receivers of fewer axes too
+    # Several classes in one step, for the sums are read and written at each.
+    loop = partial(jax.lax.fori_loop, 0, classes, unroll=4)
+
+    # XLA would widen all of half-precision logits before the loop, unless it takes them for integers.
+    bits = logits if dtype == logits.dtype else jax.lax.bitcast_convert_type(logits, jnp.uint16)
+
+    def plane(k: Array) -> Array:
+        here = jax.lax.dynamic_slice_in_dim(bits, k, 1, axis)
+        return jax.lax.bitcast_convert_type(here, logits.dtype).astype(dtype)
+
+    zero = jnp.zeros_like(plane(0))
+    m = loop(lambda k, m: jnp.maximum(m, plane(k)), zero - jnp.inf)
+
+    def add(k: Array, sums: Any) -> Any:
+        others, ties, rest = sums
+        z = plane(k) - m
+        top = z == 0
+        others, ties = others + jnp.where(top, 0.0, jnp.exp(z)), ties + jnp.where(top, 1.0, 0.0)
+        if labels is None:
+            return others, ties, None
+        z = z if receivers is None else weighted(jax.lax.dynamic_slice_in_dim(receivers, k, 1, axis), z)
+        return others, ties, rest + jnp.where(labels == k, 0.0, z)
+
+    others, ties, rest = loop(add, (zero, zero - 1, None if labels is None else zero))
+    return m, jnp.log1p(others + ties), rest
+
+
+def _by_blocks(logits: Array, labels: Array | None, receivers: Array | None, size: int) -> Any:
+    """Sums over blocks of classes, which compare nothing; then once more the one block that has something to leave out.
+
+    XLA would hold what two sums have in common, in full size: a barrier makes each wait for the one before it.
+    """
+
+    def after(*before: Array) -> Any:
+        """The logits in blocks, and what is needed of the sums before."""
+        blocks = logits.reshape(*logits.shape[:-1], -1, size)
+        return jax.lax.optimization_barrier((blocks, *before))
+
+    (blocks,) = after()
+    blocks, maxima = after(widened(blocks.max(-1)))
+    m, first = maxima.max(-1, keepdims=True), maxima.argmax(-1, keepdims=True)
+    sums = jnp.exp(widened(blocks) - m[..., None]).sum(-1)
+    L = jnp.log1p(_but_for(first, sums) + _others(_block(logits, first, size) - m, -1))
+    if labels is None:
+        return m, L, None
+    if receivers is not None:
+        return m, L, _rest(widened(logits) - m, labels, receivers, logits.ndim - 1)
+    blocks, _, below = after(L, m)
+    block, place = labels // size, labels % size
+    rest = _but_for(block, (below[..., None] - widened(blocks)).sum(-1))
+    return m, L, -rest - _but_for(place, below - _block(logits, block, size))
+
+
+def _but_for(index: Array, values: Array) -> Array:
+    """The sum over the last axis without the one value."""
+    return jnp.where(is_label(index, index.ndim - 1, values.shape[-1]), 0.0, values).sum(-1, keepdims=True)
+
+
+def _block(logits: Array, index: Array, size: int) -> Array:
+    """Each row's block of this index."""
+    blocks = logits.reshape(*logits.shape[:-1], -1, size)
+    return widened(jnp.take_along_axis(blocks, index[..., None], -2)[..., 0, :])
