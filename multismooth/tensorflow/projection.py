@@ -117,10 +117,10 @@ def projected_statistics(
                 with tf.GradientTape() as tape:
                     tape.watch(arrays)
                     gradients = _explicit_gradients(g, head.like(given), rows, row, logits.cap, rest)
-                return tape.gradient(gradients, arrays, h, unconnected_gradients="zero")
+                return _gradients_of(tape, gradients, arrays, h)
 
-            arrays = (*head.like(given), *rows, *row[:2], *g)
-            gradients = as_graph(_gradients, 1, arrays, cap=logits.cap, width=_width(head))
+            everything = (*head.like(given), *rows, *row[:2], *g)
+            gradients = as_graph(_gradients, 1, everything, cap=logits.cap, width=_width(head))
             return tuple(gradients), second
 
         return tuple(row), lambda _m, *g: pullback(*g, *given)
@@ -142,7 +142,13 @@ def _explicit_gradients(
         hidden = tf.where(used[:, tf.newaxis], head.hidden, tf.zeros_like(head.hidden))
         logits = _logits(hidden, head.kernel, head.bias, rows.allowed, cap)
         statistics = label_statistics(logits, rows.labels, used, head.v, 1, rest)
-    return tape.gradient(statistics[1:], given, g, unconnected_gradients="zero")
+    return _gradients_of(tape, statistics[1:], given, g)
+
+
+def _gradients_of(tape: tf.GradientTape, values: Any, arrays: Sequence[Tensor], cotangents: Any) -> list[Tensor]:
+    """As arrays: that of a gather would be IndexedSlices."""
+    gradients = tape.gradient(values, arrays, cotangents, unconnected_gradients="zero")
+    return [tf.convert_to_tensor(gradient) for gradient in gradients]
 
 
 def _logits(hidden: Tensor, kernel: Tensor, bias: Tensor | None, allowed: Tensor | None, cap: Cap) -> Tensor:

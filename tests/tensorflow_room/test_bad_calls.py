@@ -9,25 +9,46 @@ import tensorflow as tf
 
 from multismooth import Spec
 from multismooth import tensorflow as room
-from tests.bad_calls import CALLS, LABELS, LOGITS, OF_SHAPES_AND_DTYPES, BadCall, caught, changed, check, refusal
+from tests.bad_calls import (
+    CALLS,
+    LABELS,
+    LINEAR_CALLS,
+    LOGITS,
+    OF_SHAPES_AND_DTYPES,
+    BadCall,
+    caught,
+    changed,
+    check,
+    refusal,
+)
 
-IDS = [call.id for call in OF_SHAPES_AND_DTYPES]
+TRACED = OF_SHAPES_AND_DTYPES + [call for call in LINEAR_CALLS if not call.values]
+IDS = [call.id for call in TRACED]
+
+
+def check_here(call: BadCall, error: Any) -> None:
+    """An array in the place of a number is shown as its framework writes it."""
+    if call.id in ("linear-logit-scale-is-an-array", "linear-softcap-is-an-array"):
+        assert error.reason == call.reason
+        assert "Pass a number of Python or NumPy" in str(error)
+    else:
+        check(call, error)
 
 
 @pytest.mark.parametrize("array", [tf.constant, np.asarray], ids=["tensors", "numpy-arrays"])
-@pytest.mark.parametrize("call", CALLS, ids=[call.id for call in CALLS])
+@pytest.mark.parametrize("call", CALLS + LINEAR_CALLS, ids=[call.id for call in CALLS + LINEAR_CALLS])
 def test_refused(call: BadCall, array: Any) -> None:
-    check(call, refusal(call, room, array))
+    check_here(call, refusal(call, room, array))
 
 
-@pytest.mark.parametrize("call", OF_SHAPES_AND_DTYPES, ids=IDS)
+@pytest.mark.parametrize("call", TRACED, ids=IDS)
 def test_refused_while_tracing(call: BadCall) -> None:
-    check(call, refusal(call, room, tf.constant, tf.function))
+    check_here(call, refusal(call, room, tf.constant, tf.function))
 
 
-@pytest.mark.parametrize("call", OF_SHAPES_AND_DTYPES, ids=IDS)
+@pytest.mark.parametrize("call", TRACED, ids=IDS)
 def test_refused_while_compiling(call: BadCall) -> None:
-    check(call, refusal(call, room, tf.constant, partial(tf.function, jit_compile=True)))
+    check_here(call, refusal(call, room, tf.constant, partial(tf.function, jit_compile=True)))
 
 
 @pytest.mark.parametrize(

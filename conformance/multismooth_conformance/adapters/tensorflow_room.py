@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -36,6 +37,9 @@ class TensorFlowAdapter(RoomAdapter):
     def call(self, spec: Spec, axis: int, arrays: Tensors) -> tf.Tensor:
         return room.smoothed_cross_entropy(spec=spec, axis=axis, **arrays)
 
+    def call_linear(self, spec: Spec, numbers: Mapping[str, float], arrays: Tensors) -> tf.Tensor:
+        return room.linear_smoothed_cross_entropy(spec=spec, **arrays, **numbers)
+
     def run(self, inputs: Inputs, cotangent: Array, mode: str) -> tuple[Array, dict[str, Array]]:
         wanted = inputs.differentiable()
 
@@ -56,13 +60,17 @@ class TensorFlowAdapter(RoomAdapter):
         loss, gradients = run(tensors(inputs), tf.constant(cotangent))
         return loss.numpy(), {name: gradient.numpy() for name, gradient in zip(wanted, gradients, strict=True)}
 
+    def linear(self, inputs: Inputs, cotangent: Array, mode: str) -> tuple[Array, dict[str, Array]]:
+        return self.run(inputs, cotangent, mode)
+
     def _loss(self, inputs: Inputs, arrays: Tensors, mode: str) -> tf.Tensor:
         spec, axis = spec_of(inputs.spec), inputs.axis
-        call = partial(self.call, spec, axis)
+        call = partial(self.call_linear, spec, inputs.numbers) if inputs.linear else partial(self.call, spec, axis)
         match mode:
             case "vectorized":
                 # Beside a call with other logits, which may be +inf.
-                other = {name: tf.stop_gradient(-x if name == "logits" else x) for name, x in arrays.items()}
+                negated = ("logits", "hidden")
+                other = {name: tf.stop_gradient(-x if name in negated else x) for name, x in arrays.items()}
                 return tf.vectorized_map(call, {name: tf.stack([x, other[name]]) for name, x in arrays.items()})[0]
             case "checkpointed":
                 return tf.recompute_grad(lambda *given: call(dict(zip(arrays, given, strict=True))))(*arrays.values())
