@@ -10,23 +10,35 @@ from jax.experimental.sparse import BCOO
 
 from multismooth import Spec
 from multismooth import jax as room
-from tests.bad_calls import CALLS, LABELS, LOGITS, OF_SHAPES_AND_DTYPES, BadCall, caught, changed, check, refusal
+from tests.bad_calls import (
+    CALLS,
+    LABELS,
+    LINEAR_CALLS,
+    LOGITS,
+    OF_SHAPES_AND_DTYPES,
+    BadCall,
+    caught,
+    changed,
+    check,
+    refusal,
+)
 
-IDS = [call.id for call in OF_SHAPES_AND_DTYPES]
+TRACED = OF_SHAPES_AND_DTYPES + [call for call in LINEAR_CALLS if not call.values]
+IDS = [call.id for call in TRACED]
 
 
 @pytest.mark.parametrize("array", [jnp.asarray, np.asarray], ids=["jax-arrays", "numpy-arrays"])
-@pytest.mark.parametrize("call", CALLS, ids=[call.id for call in CALLS])
+@pytest.mark.parametrize("call", CALLS + LINEAR_CALLS, ids=[call.id for call in CALLS + LINEAR_CALLS])
 def test_refused(call: BadCall, array: Any) -> None:
     check(call, refusal(call, room, array))
 
 
-@pytest.mark.parametrize("call", OF_SHAPES_AND_DTYPES, ids=IDS)
+@pytest.mark.parametrize("call", TRACED, ids=IDS)
 def test_refused_while_compiling(call: BadCall) -> None:
     check(call, refusal(call, room, jnp.asarray, jax.jit))
 
 
-@pytest.mark.parametrize("call", OF_SHAPES_AND_DTYPES[::10], ids=IDS[::10])
+@pytest.mark.parametrize("call", TRACED[::10], ids=IDS[::10])
 def test_refused_while_mapped(call: BadCall) -> None:
     """The shapes are those of one element."""
 

@@ -18,6 +18,8 @@ from multismooth_conformance.adapters.rooms import RoomAdapter, accumulated, cut
 
 Arrays = dict[str, Any]
 Call = Callable[[Arrays], Any]
+Numbers = tuple[tuple[str, float], ...] | None
+"""What the linear loss takes beside arrays; None for the other."""
 
 
 class JaxAdapter(RoomAdapter):
@@ -39,25 +41,35 @@ class JaxAdapter(RoomAdapter):
     def call(self, spec: Spec, axis: int, arrays: Arrays) -> Any:
         return room.smoothed_cross_entropy(spec=spec, axis=axis, **arrays)
 
+    def call_linear(self, spec: Spec, numbers: dict[str, float], arrays: Arrays) -> Any:
+        return room.linear_smoothed_cross_entropy(spec=spec, **arrays, **numbers)
+
     def run(self, inputs: Inputs, cotangent: Array, mode: str) -> tuple[Array, dict[str, Array]]:
+        return self._run(inputs, cotangent, mode)
+
+    def linear(self, inputs: Inputs, cotangent: Array, mode: str) -> tuple[Array, dict[str, Array]]:
+        return self._run(inputs, cotangent, mode)
+
+    def _run(self, inputs: Inputs, cotangent: Array, mode: str) -> tuple[Array, dict[str, Array]]:
         wanted = inputs.differentiable()
         differentiable = {name: inputs.arrays[name] for name in wanted}
         given = {name: array for name, array in inputs.arrays.items() if name not in wanted}
         ends = cuts(inputs) if mode == "accumulated" else ()
-        both = self._both(json.dumps(dict(inputs.spec)), inputs.axis, mode, ends)
+        numbers = tuple(inputs.numbers.items()) if inputs.linear else None
+        both = self._both(json.dumps(dict(inputs.spec)), inputs.axis, mode, ends, numbers)
         with jax.enable_x64(_has_64_bits(inputs)):
             loss, *pulled = both(differentiable, given, cotangent)
             for gradients in pulled[1:]:
                 jax.tree.map(same_bits, pulled[0], gradients)
             if mode == "eager" and np.isnan(loss).any():
                 # What is being differentiated cannot be read. With every value at hand a bad one is refused.
-                self.call(spec_of(inputs.spec), inputs.axis, dict(inputs.arrays))
+                self._call(spec_of(inputs.spec), inputs.axis, numbers)(dict(inputs.arrays))
             return np.asarray(loss), {name: np.asarray(gradient) for name, gradient in pulled[0].items()}
 
     @lru_cache(maxsize=100)  # noqa: B019  # one adapter lives as long as the process
-    def _both(self, spec: str, axis: int, mode: str, ends: tuple[int, ...]) -> Callable[..., Any]:
+    def _both(self, spec: str, axis: int, mode: str, ends: tuple[int, ...], numbers: Numbers) -> Callable[..., Any]:
         """Loss and gradients of a call."""
-        call = partial(self.call, Spec.from_json(spec), axis)
+        call = self._call(Spec.from_json(spec), axis, numbers)
         match mode:
             case "eager":
                 return _pulled_back(call)
@@ -71,6 +83,9 @@ class JaxAdapter(RoomAdapter):
                 return jax.jit(_pulled_back(partial(self._accumulated, Spec.from_json(spec), axis, ends)))
             case _:
                 return jax.jit(_pulled_back(call))
+
+    def _call(self, spec: Spec, axis: int, numbers: Numbers) -> Call:
+        return partial(self.call, spec, axis) if numbers is None else partial(self.call_linear, spec, dict(numbers))
 
     def _accumulated(self, spec: Spec, axis: int, ends: tuple[int, ...], arrays: Arrays) -> Any:
         call, totals = partial(self.call, spec, axis), partial(self._totals, spec, axis)
@@ -107,8 +122,9 @@ def _pulled_back(call: Call, times: int = 1) -> Callable[..., Any]:
 
 
 def _beside_another(call: Call, arrays: Arrays) -> Any:
-    """The first of two calls in one; the other has other logits, which may be +inf."""
-    other = jax.lax.stop_gradient(arrays | {"logits": -arrays["logits"]})
+    """The first of two calls in one; the other has other logits or hidden states, which may be +inf."""
+    name = "hidden" if "hidden" in arrays else "logits"
+    other = jax.lax.stop_gradient(arrays | {name: -arrays[name]})
     return jax.vmap(call)({name: jnp.stack([array, other[name]]) for name, array in arrays.items()})[0]
 
 
