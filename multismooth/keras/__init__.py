@@ -7,7 +7,18 @@ except ModuleNotFoundError as error:
         "multismooth.keras needs Keras: pip install 'multismooth[keras]'", name=error.name
     ) from error
 
-from multismooth.keras.functional import smoothed_cross_entropy, smoothed_cross_entropy_totals
+from multismooth.keras.functional import (
+    linear_smoothed_cross_entropy,
+    smoothed_cross_entropy,
+    smoothed_cross_entropy_totals,
+)
+from multismooth.keras.linear import LinearSmoothedCrossEntropy
 from multismooth.keras.loss import SmoothedCrossEntropy
 
-__all__ = ["SmoothedCrossEntropy", "smoothed_cross_entropy", "smoothed_cross_entropy_totals"]
+__all__ = [
+    "LinearSmoothedCrossEntropy",
+    "SmoothedCrossEntropy",
+    "linear_smoothed_cross_entropy",
+    "smoothed_cross_entropy",
+    "smoothed_cross_entropy_totals",
+]

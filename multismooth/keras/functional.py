@@ -17,3 +17,4 @@ if keras.backend.backend() not in BACKENDS:
 _room = import_module(f"multismooth.{keras.backend.backend()}")
 smoothed_cross_entropy = _room.smoothed_cross_entropy
 smoothed_cross_entropy_totals = _room.smoothed_cross_entropy_totals
+linear_smoothed_cross_entropy = _room.linear_smoothed_cross_entropy
