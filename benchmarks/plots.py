@@ -78,7 +78,7 @@ def panel(ax: Axes, cell: figures.Cell, names: list[str]) -> None:
 
 def plain_ticks(axis: Axis, low: float, high: float) -> None:
     """Few enough that their labels do not touch."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 50 * low else (1,), numticks=12))
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,), numticks=12))
     axis.set_major_formatter(FormatStrFormatter("%g"))
     axis.set_minor_formatter(NullFormatter())
 

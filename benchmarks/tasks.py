@@ -32,7 +32,7 @@ QUICK = {
     "losses": ("seg1", "cls", "tiny"),
     "linear": ("small head",),
     "training": ("short",),
-    "growth": ("N = 256", "N = 4096", "K = 1024", "K = 16384"),
+    "growth": ("N = 256", "N = 4096", "K = 4096", "K = 16384"),
     "accuracy": ("K = 32768, σ = 8",),
 }
 FULL = {kind: tuple(shapes) for kind, shapes in SHAPES.items()} | {
