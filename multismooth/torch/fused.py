@@ -41,6 +41,7 @@ from multismooth.torch.positions import (
     soft_coefficients,
     soft_losses,
     targets_of,
+    times,
 )
 
 BLOCK = 2**16
@@ -128,8 +129,8 @@ def visit(
 def _visit(call: Call, batch: Batch, targets: Targets, at: Cotangents | None, within: Within, totals: bool) -> Losses:
     (spec, layout, good), axis = call, call.layout.axis
     k = coefficients(spec, batch, layout, targets.labels)
-    slopes = None if at is None else _label_slopes(spec, k, at, axis)
     wide = Coefficients(*(_meet(value, axis) for value in k[:-1]), k.receivers)
+    slopes = None if at is None else _label_slopes(spec, wide, at, axis)
     labels, allowed, rows = targets.labels.unsqueeze(axis), _allowed(batch, axis), _rows(batch, axis, 4)
     for part, x, out in within:
         if part is None:
@@ -139,8 +140,7 @@ def _visit(call: Call, batch: Batch, targets: Targets, at: Cotangents | None, wi
         some = Coefficients(*(cut(value, part) for value in wide))
         here = None if slopes is None else Slopes(*(cut(slope, part) for slope in slopes))
         label_part(x, cut(labels, part), cut(allowed, part), some, row, here, out, axis, smooths=smooths(spec))
-    row = [statistic.squeeze(axis) for statistic in rows]
-    return label_losses(spec, batch, targets, k, row, good, totals=totals)
+    return label_losses(spec, batch, targets, k, rows.squeeze(axis + 1).unbind(), good, totals=totals)
 
 
 def _visit_soft(
@@ -152,8 +152,7 @@ def _visit_soft(
     rows = _rows(batch, axis, 4 if totals else 3)
     for _, x, out in within:
         soft_part(x, _allowed(batch, axis), soft, rows, slopes, out, axis)
-    row = [statistic.squeeze(axis) for statistic in rows]
-    return soft_losses(spec, batch, layout, targets, soft, row, good, totals=totals)
+    return soft_losses(spec, batch, layout, targets, soft, rows.squeeze(axis + 1).unbind(), good, totals=totals)
 
 
 def in_parts(logits: Tensor, gradient: Tensor | None, axis: int) -> Within:
@@ -184,16 +183,17 @@ def _allowed(batch: Batch, axis: int) -> Tensor | None:
 
 def _by_position(call: Call, batch: Batch, targets: Targets, cotangents: Cotangents) -> Cotangents:
     """What each position's loss, nll and z-loss add to the result: 0 where it does not count, NaN where it is bad."""
-    weight, mask, bad = batch.sample_weight, targets.mask, None
+    weight, mask, bad, dtype = batch.sample_weight, targets.mask, None, loss_dtype(batch.logits)
     if not call.good:
         bad = bad_positions(batch, targets.bad, functions_for(batch.logits))
         bad = bad if weight is None else bad & (weight != 0)
         bad = bad if mask is None else bad & mask
 
     def of(cotangent: Any, bad: Tensor | None) -> Any:
-        if type(cotangent) is float and (cotangent == 0 or (weight is None and mask is None and bad is None)):
-            return cotangent
-        cotangent = torch.as_tensor(cotangent, dtype=loss_dtype(batch.logits))
+        if isinstance(cotangent, float) and weight is None and bad is None and isfinite(cotangent):
+            # The fewest operations, for calls of few logits.
+            return cotangent if mask is None or cotangent == 0 else mask.to(dtype).mul_(cotangent)
+        cotangent = torch.as_tensor(cotangent, dtype=dtype)
         if weight is not None:
             cotangent = cotangent * weight + 0.0  # the sign of a 0 must not tell what is masked
         cotangent = only(cotangent, mask)
@@ -204,18 +204,30 @@ def _by_position(call: Call, batch: Batch, targets: Targets, cotangents: Cotange
 
 
 def _label_slopes(spec: Spec, k: Coefficients, at: Cotangents, axis: int) -> Slopes:
-    loss, nll, z_loss = at
-    lse = spec.z_loss * (loss + z_loss) if spec.z_loss else None
-    slopes = (k.mass * loss + nll, -(k.on * loss + nll), -k.off * loss, lse)
-    return Slopes(*(_meet(slope, axis) for slope in slopes))
+    loss, nll, z_loss = (_meet(slope, axis) for slope in at)
+    return Slopes(
+        _plus(times(k.mass, loss), nll),
+        _plus(times(-k.on, loss), -nll),
+        times(-k.off, loss),
+        spec.z_loss * _plus(loss, z_loss) if spec.z_loss else None,
+    )
 
 
 def _soft_slopes(spec: Spec, soft: SoftCoefficients, at: Cotangents, axis: int) -> Slopes:
     loss, nll, z_loss = at
-    lse = spec.z_loss * (loss + z_loss) if spec.z_loss else None
-    scaled = soft.scale * loss
-    slopes = (soft.mass * scaled + soft.labels.sum(axis) * nll, -scaled, -nll, lse)
+    scaled = times(soft.scale, loss)
+    slopes = (
+        _plus(soft.mass * scaled, soft.labels.sum(axis) * nll),
+        -scaled,
+        -nll,
+        spec.z_loss * _plus(loss, z_loss) if spec.z_loss else None,
+    )
     return Slopes(*(_meet(slope, axis) for slope in slopes))
+
+
+def _plus(slope: Any, other: Any) -> Any:
+    """The sum; that with 0 takes no operation."""
+    return slope if isinstance(other, float) and other == 0 else slope + other
 
 
 def _meet(value: Any, axis: int) -> Any:

@@ -133,10 +133,9 @@ def _shifted(x: Tensor, allowed: Tensor | None, m: Tensor, out: Tensor, axis: in
 
 def _rest(z: Tensor, labels: Tensor, k: Coefficients, own: Tensor, rest: Tensor, axis: int) -> None:
     """Σ_{k≠y} v_k·z_k; z loses its label's where that is in the way."""
-    if k.receivers is None and isinstance(k.off, float) and isinstance(k.on, float) and 8 * k.off <= k.on:
-        # What the label's rounds off the sum is a share of what it adds to the loss. If it is −inf, that is infinite.
+    if k.outweighs:
         torch.sub(torch.sum(z, axis, True, out=rest), own, out=rest)
-        rest.nan_to_num_(0.0, posinf=torch.inf, neginf=-torch.inf)
+        rest.nan_to_num_(0.0, posinf=torch.inf, neginf=-torch.inf)  # of a label's −inf, whose loss is infinite
         return
     z.scatter_(axis, labels, 0.0)
     torch.sum(z if k.receivers is None else weighted(k.receivers, z), axis, True, out=rest)

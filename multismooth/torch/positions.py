@@ -38,6 +38,15 @@ class Coefficients(NamedTuple):
     receivers: Tensor | None
     """v, shaped to meet the logits; None for ones"""
 
+    @property
+    def outweighs(self) -> bool:
+        """Whether Σ_k (x_k − m) less the label's will do for the sum over the others.
+
+        Then what the label's rounds off the sum is a share of what it adds to the loss itself.
+        """
+        numbers = isinstance(self.on, float) and isinstance(self.off, float)
+        return self.receivers is None and numbers and 8 * self.off <= self.on
+
 
 class SoftCoefficients(NamedTuple):
     target: Tensor
@@ -57,11 +66,8 @@ class Losses(NamedTuple):
     nll: Tensor | None
     """for totals, as is the next"""
     z_loss: Tensor | None
-    lse: Tensor
     keep: Tensor | None
     """the positions whose statistics are used, or None for all"""
-    bad: Tensor | None
-    """those among them that no loss is defined for, or None if there are none"""
 
 
 def positions(spec: Spec, batch: Batch, layout: Layout, good: bool, *, totals: bool) -> Positions:
@@ -76,7 +82,7 @@ def positions(spec: Spec, batch: Batch, layout: Layout, good: bool, *, totals: b
         return reducible(batch, targets, soft_losses(spec, batch, layout, targets, soft, row, good, totals=totals), 1.0)
     k = coefficients(spec, batch, layout, targets.labels)
     labels = targets.labels.unsqueeze(axis)
-    statistics = label_statistics(batch.logits, labels, k.receivers, allowed, axis, smooths(spec))
+    statistics = label_statistics(batch.logits, labels, k.receivers, allowed, axis, smooths(spec), k.outweighs)
     row = [part.squeeze(axis) for part in statistics]
     return reducible(batch, targets, label_losses(spec, batch, targets, k, row, good, totals=totals), k.counted)
 
@@ -172,9 +178,9 @@ def label_losses(
 ) -> Losses:
     """From m, L, x_y − m and Σ_{k≠y} v_k·(x_k − m) of each position."""
     (m, L, own, rest), keep = _kept(spec, batch, targets, row)
-    cross_entropy = k.mass * L - _times(k.on, own) - _times(k.off, rest)
+    loss = _less(_less(times(k.mass, L), k.on, own), k.off, rest)
     nll = L - own if totals else None
-    return _losses(spec, batch, targets, cross_entropy - k.entropy, nll, m + L, keep, good)
+    return _losses(spec, batch, targets, _without(loss, k.entropy), nll, (m, L), keep, good)
 
 
 def soft_losses(
@@ -190,9 +196,9 @@ def soft_losses(
 ) -> Losses:
     """From m, L, ⟨q, x − m⟩ and, for totals, ⟨t, x − m⟩ of each position."""
     (m, L, dot, *labelled), keep = _kept(spec, batch, targets, row)
-    cross_entropy = soft.scale * (soft.mass * L - dot)
+    loss = times(soft.scale, soft.mass * L - dot)
     nll = soft.labels.sum(layout.axis) * L - labelled[0] if totals else None
-    return _losses(spec, batch, targets, cross_entropy - soft.entropy, nll, m + L, keep, good)
+    return _losses(spec, batch, targets, _without(loss, soft.entropy), nll, (m, L), keep, good)
 
 
 def _losses(
@@ -201,24 +207,23 @@ def _losses(
     targets: Targets,
     loss: Tensor,
     nll: Tensor | None,
-    lse: Tensor,
+    m_and_L: tuple[Tensor, Tensor],
     keep: Tensor | None,
     good: bool,
 ) -> Losses:
-    z_loss = spec.z_loss * lse.square() if spec.z_loss else None
+    z_loss = spec.z_loss * torch.add(*m_and_L).square() if spec.z_loss else None
     loss = loss if z_loss is None else loss + z_loss
-    bad = None
     if not good:
-        functions = functions_for(lse)
+        functions = functions_for(loss)
         bad = checks.bad_positions(batch, targets.bad, functions)
         bad = bad if keep is None else bad & keep
         # A product, since its derivative is NaN too.
         poison = functions.where(bad, float("nan"), 1.0)
         loss, nll = loss * poison, nll if nll is None else nll * poison
     if nll is None:
-        return Losses(only(loss, keep), None, None, lse, keep, bad)
+        return Losses(only(loss, keep), None, None, keep)
     z_loss = torch.zeros_like(nll) if z_loss is None else z_loss
-    return Losses(only(loss, keep), only(nll, keep), only(z_loss, keep), lse, keep, bad)
+    return Losses(only(loss, keep), only(nll, keep), only(z_loss, keep), keep)
 
 
 def _kept(spec: Spec, batch: Batch, targets: Targets, statistics: list[Tensor]) -> tuple[list[Tensor], Tensor | None]:
@@ -239,12 +244,21 @@ def _kept(spec: Spec, batch: Batch, targets: Targets, statistics: list[Tensor]) 
     return statistics, keep
 
 
-def _times(coefficient: Any, statistic: Tensor) -> Tensor | float:
-    """The product, where a coefficient of 0 skips its term: 0·−inf is no number."""
+def times(coefficient: Any, value: Any) -> Any:
+    """The product; that of 1 takes no operation."""
+    return value if isinstance(coefficient, float) and coefficient == 1 else coefficient * value
+
+
+def _less(value: Tensor, coefficient: Any, statistic: Tensor) -> Tensor:
+    """value − coefficient·statistic, where a coefficient of 0 skips its term: 0·−inf is no number."""
     if not isinstance(coefficient, Tensor):
-        return coefficient * statistic if coefficient else 0.0
+        return value - coefficient * statistic if coefficient else value
     skipped = (coefficient == 0) & statistic.isinf()
-    return coefficient * statistic.masked_fill(skipped, 0.0)
+    return value - coefficient * statistic.masked_fill(skipped, 0.0)
+
+
+def _without(loss: Tensor, entropy: Any) -> Tensor:
+    return loss if isinstance(entropy, float) and entropy == 0 else loss - entropy
 
 
 def only(values: Tensor, keep: Tensor | None) -> Tensor:

@@ -29,14 +29,24 @@ class LabelRow(NamedTuple):
 
 
 def label_statistics(
-    logits: Tensor, labels: Tensor, receivers: Tensor | None, allowed: Tensor | None, dim: int, smooths: bool
+    logits: Tensor,
+    labels: Tensor,
+    receivers: Tensor | None,
+    allowed: Tensor | None,
+    dim: int,
+    smooths: bool,
+    outweighs: bool = False,
 ) -> LabelRow:
     """Statistics for integer labels of the logits' rank; ``receivers`` is v, or None for ones.
 
-    A class that is not ``allowed``, which meets the logits, has a logit of −inf and no gradient.
+    A class that is not ``allowed``, which meets the logits, has a logit of −inf and no gradient. ``outweighs`` says
+    that the label's part may be taken off a sum over all classes.
     """
-    function = _CompiledLabelStatistics if torch.compiler.is_compiling() else _LabelStatistics
-    return LabelRow(*function.apply(logits, labels, receivers, allowed, dim, smooths))
+    if torch.compiler.is_compiling():
+        row = _CompiledLabelStatistics.apply(logits, labels, receivers, allowed, dim, smooths, outweighs)
+    else:
+        row = _LabelStatistics.apply(logits, labels, receivers, allowed, dim, smooths)
+    return LabelRow(*row)
 
 
 def soft_statistics(
@@ -75,7 +85,8 @@ def weighted(coefficients: Tensor, z: Tensor) -> Tensor:
 def others(e: Tensor, dim: int) -> Tensor:
     """Σ exp z less the 1 of one maximum: each 1 is counted, and the rest summed by itself, which keeps its digits."""
     ones = e == 1
-    return torch.where(ones, 0.0, e).sum(dim, keepdim=True) + (ones.sum(dim, keepdim=True) - 1)
+    ties = ones.to(e.dtype).sum(dim, keepdim=True) - 1
+    return torch.where(ones, 0.0, e).sum(dim, keepdim=True) + ties
 
 
 def _refuse_nested_jvp() -> None:
@@ -102,7 +113,10 @@ def _without_label(z: Tensor, labels: Tensor, dim: int) -> Tensor:
 
 def _dead(*cotangents: Tensor) -> Tensor:
     """The rows that no cotangent reaches: their gradient is 0."""
-    return torch.stack([cotangent == 0 for cotangent in cotangents]).all(0)
+    dead = cotangents[0] == 0
+    for cotangent in cotangents[1:]:
+        dead = dead & (cotangent == 0)
+    return dead
 
 
 def _pullback(x: Tensor, m: Tensor, L: Tensor, dead: Tensor) -> tuple[Tensor, Tensor]:
@@ -240,42 +254,59 @@ class _SoftStatistics(Function):
 class _CompiledLabelStatistics(_LabelStatistics):
     """Dynamo traces no Function that has a jvp of its own.
 
-    Labels are compared with the classes' indices, which a compiler does on its way through the logits; what is gathered
-    or scattered makes it hold them.
+    A compiler makes each sum and the gradient on its way through the logits. A class's index is compared with the label
+    only where no sum over all will do, for comparisons take as long as all the rest.
     """
 
     jvp = Function.jvp
 
     @staticmethod
     def forward(
-        logits: Tensor, labels: Tensor, receivers: Tensor | None, allowed: Tensor | None, dim: int, smooths: bool
+        logits: Tensor,
+        labels: Tensor,
+        receivers: Tensor | None,
+        allowed: Tensor | None,
+        dim: int,
+        smooths: bool,
+        outweighs: bool,
     ) -> tuple[Tensor, ...]:
         x = _widened(logits, allowed)
         m = x.amax(dim, keepdim=True)
         z = x - m
         L = others(z.exp(), dim).log1p()
-        hit = _hit(logits, labels, dim)
         own = x.gather(dim, labels) - m
         if not smooths:
             return m, L, own, torch.zeros_like(L)
+        if outweighs:
+            # A label's −inf makes the loss infinite, whatever the others add to it.
+            return m, L, own, torch.where(own.isinf(), 0.0, z.sum(dim, keepdim=True) - own)
+        hit = _hit(logits, labels, dim)
         skipped = hit if receivers is None else hit | (receivers == 0)
         rest = torch.where(skipped, 0.0, z if receivers is None else receivers * z)
         return m, L, own, rest.sum(dim, keepdim=True)
 
     @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        _LabelStatistics.setup_context(ctx, inputs[:-1], output)
+
+    @staticmethod
     def backward(ctx: Any, _m: Tensor, g: Tensor, g_own: Tensor, g_rest: Tensor) -> Any:
         logits, labels, receivers, allowed, m, L = ctx.saved_tensors
-        dead, hit = _dead(g, g_own, g_rest), _hit(logits, labels, ctx.dim)
+        dead = _dead(g, g_own, g_rest)
         z, L = _pullback(_widened(logits, allowed), m, L, dead)
         grad_logits = grad_receivers = None
         if ctx.needs_input_grad[0]:
-            rest = torch.zeros_like(g) if not ctx.smooths else g_rest if receivers is None else g_rest * receivers
-            grad = g * (z - L).exp() + torch.where(hit, g_own, rest)
-            grad_logits = _only(grad.masked_fill(dead, 0.0), allowed).to(logits.dtype)
+            grad = g * (z - L).exp()
+            if ctx.smooths:
+                grad = grad + (g_rest if receivers is None else g_rest * receivers)
+            own = g * (logits.gather(ctx.dim, labels) - m - L).exp() + g_own
+            grad, own = _only(grad.masked_fill(dead, 0.0), allowed), own.masked_fill(dead, 0.0)
+            grad_logits = grad.to(logits.dtype).scatter(ctx.dim, labels, own.to(logits.dtype))
         if ctx.needs_input_grad[2]:
+            hit = _hit(logits, labels, ctx.dim)
             rest = _slope(g_rest, receivers, z).masked_fill(hit | dead, 0.0)
             grad_receivers = rest.sum_to_size(receivers.shape)
-        return grad_logits, None, grad_receivers, None, None, None
+        return grad_logits, None, grad_receivers, None, None, None, None
 
 
 class _CompiledSoftStatistics(_SoftStatistics):
