@@ -1,5 +1,7 @@
 """The loss in JAX."""
 
+from typing import Any
+
 try:
     import jax as _jax  # noqa: F401
 except ModuleNotFoundError as error:
@@ -8,4 +10,18 @@ except ModuleNotFoundError as error:
 from multismooth.jax.functional import smoothed_cross_entropy, smoothed_cross_entropy_totals
 from multismooth.jax.linear import linear_smoothed_cross_entropy
 
-__all__ = ["linear_smoothed_cross_entropy", "smoothed_cross_entropy", "smoothed_cross_entropy_totals"]
+__all__ = [
+    "LinearSmoothedCrossEntropy",
+    "linear_smoothed_cross_entropy",
+    "smoothed_cross_entropy",
+    "smoothed_cross_entropy_totals",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """The layer needs Flax, which is imported with it and not before."""
+    if name != "LinearSmoothedCrossEntropy":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from multismooth.jax.module import LinearSmoothedCrossEntropy
+
+    return LinearSmoothedCrossEntropy

@@ -193,6 +193,15 @@ def _order(by_row: _Rows, size: int) -> Array | None:
     return jnp.argsort(~by_row.mask, stable=True)
 
 
+def scaled(z: Array, logit_scale: float | None, softcap: float | None) -> Array:
+    """The logits, in the loss's dtype; without a scale and a cap, the products z as they are."""
+    if logit_scale is not None:
+        z = widened(z) * float(logit_scale)
+    if softcap is not None:
+        z = jnp.tanh(widened(z) / float(softcap)) * float(softcap)
+    return z
+
+
 class _Loss(NamedTuple):
     """The choices: how a block's loss is computed."""
 
@@ -202,19 +211,11 @@ class _Loss(NamedTuple):
     logit_scale: float | None
     softcap: float | None
 
-    def logits(self, z: Array) -> Array:
-        """Scaled and capped in the loss's dtype; without that, the products as they are."""
-        if self.logit_scale is not None:
-            z = widened(z) * self.logit_scale
-        if self.softcap is not None:
-            z = jnp.tanh(widened(z) / self.softcap) * self.softcap
-        return z
-
     def of_products(self, z: Array, block: _Rows, shared: _Shared) -> Array:
         """Each row's loss by its products z = hidden·kernel + bias."""
         allowed = shared.allowed if block.allowed is None else block.allowed
         given = (block.mask, block.sample_weight, shared.class_weight, shared.prior, allowed)
-        batch = Batch(self.logits(z), block.labels, *given)
+        batch = Batch(scaled(z, self.logit_scale, self.softcap), block.labels, *given)
         targets, layout = Targets(block.labels, block.mask, block.bad), Layout(1, self.classes, soft=False)
         return evaluate(self.spec, batch, layout, targets, self.good).loss
 
