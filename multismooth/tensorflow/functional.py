@@ -204,14 +204,18 @@ def _without_absent(batch: Batch, layout: Layout, mask: tf.Tensor | None) -> Bat
     These are not the masked rows, nor those that have the weight 0 and no finite loss.
     """
     logits, axis, used = batch.logits, layout.axis, mask
-    if isinstance(logits, Projection):
-        return batch._replace(logits=replace(logits, allowed=batch.allowed), where=mask)
-    if batch.allowed is not None:
+    is_projection = isinstance(logits, Projection)
+    if is_projection:
+        logits = replace(logits, allowed=batch.allowed)
+    elif batch.allowed is not None:
         allowed = along(batch.allowed, axis, logits)
         logits = tf.where(allowed, logits, tf.constant(-np.inf, logits.dtype))
     if batch.sample_weight is not None:
-        # Not the maximum's finiteness: XLA's maximum passes over NaN.
-        finite = tf.reduce_all(logits < np.inf, axis) & tf.reduce_any(logits > -np.inf, axis)
+        if is_projection:
+            finite = tf.reduce_all(tf.math.is_finite(logits.hidden), -1)
+        else:
+            # Not the maximum's finiteness: XLA's maximum passes over NaN.
+            finite = tf.reduce_all(logits < np.inf, axis) & tf.reduce_any(logits > -np.inf, axis)
         live = (batch.sample_weight != 0) | finite
         used = live if used is None else used & live
     return batch._replace(logits=logits, where=used)

@@ -52,6 +52,8 @@ def linear_smoothed_cross_entropy(
     Rows that do not count are left out of the products, and nothing of them gets into a gradient, whatever they hold;
     with XLA, which needs fixed shapes, they are computed as zeros. Gradients to hidden, kernel, bias, sample_weight,
     class_weight and prior are exact. So are second derivatives, for which the logits are held.
+    ``tf.vectorized_map`` goes past these gradients: there TensorFlow derives the operations, and in half precision it
+    rounds their products.
 
     Raises:
         InputError: as in ``smoothed_cross_entropy``; and for hidden, kernel, bias or numbers that do not fit.

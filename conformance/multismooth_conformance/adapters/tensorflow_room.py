@@ -34,6 +34,11 @@ class TensorFlowAdapter(RoomAdapter):
     slow = modes[1:]
     unread = ("compiled", "xla", "vectorized")
 
+    def supports(self, spec: Mapping[str, Any]) -> str | None:
+        if spec["linear"] and spec["mode"] == "vectorized" and spec["dtype"] in ("float16", "bfloat16"):
+            return "is derived by TensorFlow itself past its own gradient, and rounds the products to half precision"
+        return super().supports(spec)
+
     def call(self, spec: Spec, axis: int, arrays: Tensors) -> tf.Tensor:
         return room.smoothed_cross_entropy(spec=spec, axis=axis, **arrays)
 
