@@ -75,9 +75,11 @@ Time against N and against K, and the exponent p of time ∝ sizeᵖ, fitted fro
 TELLING = (
     ("losses", "LM1", ("multismooth", "multismooth, compiled", "multismooth, in place", "multismooth, graph")),
     ("losses", "seg2", ("multismooth", "multismooth, compiled", "multismooth, graph")),
+    ("losses", "seg1", ("multismooth", "multismooth, compiled", "multismooth, graph")),
+    ("losses", "cls", ("multismooth", "multismooth, compiled", "multismooth, in place", "multismooth, graph")),
     ("linear", "head", ("multismooth, linear", "multismooth, linear, graph")),
 )
-"""for the README"""
+"""for the README: what a quick run has of it, too"""
 MARKS = ("<!-- figures: docs/benchmarks.py -->", "<!-- end of figures -->")
 
 

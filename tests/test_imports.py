@@ -30,7 +30,7 @@ ARROWS: dict[str, tuple[set[str], set[str]]] = {
     "__main__": ({*CORE, "__init__", "numpy", "porting", "cli"}, {"numpy"}),
     "numpy": (CORE, {"numpy"}),
     "torch": (CORE, {"numpy", "torch"}),
-    "jax": (CORE, {"numpy", "jax"}),
+    "jax": (CORE, {"numpy", "jax", "flax"}),  # Flax in the layer only, which is imported with it
     "tensorflow": (CORE, {"numpy", "tensorflow"}),
     "keras": (CORE, {"keras"}),
 }
