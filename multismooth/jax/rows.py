@@ -20,11 +20,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import AxisType
 
+from multismooth.blocks import classes_of_block
+
 LARGE = 2**16
 """So many logits are worth another way; below it the number of operations is what a call costs."""
-
-BLOCKS = range(16, 513)
-"""The classes of a block: with few there are as many sums as there were logits, with many a block is large."""
 
 
 class LabelRow(NamedTuple):
@@ -83,13 +82,13 @@ def _sums(logits: Array, labels: Array | None, receivers: Array | None, axis: in
     """m, L and, with labels, the rest."""
     whole = partial(_whole, axis=axis)
     classes, positions = logits.shape[axis], logits.size // max(logits.shape[axis], 1)
-    block = min((size for size in BLOCKS if classes % size == 0), key=lambda size: abs(size - 128), default=classes)
+    size = classes_of_block(classes)
     if logits.size < LARGE or _is_explicit():
         return whole(logits, labels, receivers)
     if axis < logits.ndim - 1 and positions >= classes:
         way = partial(_by_planes, axis=axis)
-    elif axis == logits.ndim - 1 and block < classes:
-        way = partial(_by_blocks, size=block)
+    elif axis == logits.ndim - 1 and size is not None:
+        way = partial(_by_blocks, size=size)
     else:
         return whole(logits, labels, receivers)
     return jax.lax.platform_dependent(logits, labels, receivers, cpu=way, default=whole)

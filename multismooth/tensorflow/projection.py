@@ -190,7 +190,7 @@ def _statistics(
     def add(i: Tensor, *collected: Tensor) -> Any:
         h, y, weights, exists = (part(i) for part in cut)
         x = _logits(h, kernel, bias, exists, cap)
-        row = row_statistics(x, y[:, tf.newaxis], None, weights, rest=rest)
+        row = row_statistics(x, y[:, tf.newaxis], None, weights, rest=rest)[:4]
         return i + 1, *(parts.put(into, i, part[:, 0]) for into, part in zip(collected, row, strict=True))
 
     empty = parts.empty(loss_dtype(hidden))

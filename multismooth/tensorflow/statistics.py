@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from multismooth.blocks import classes_of_block
 from multismooth.tensorflow.graphs import BLOCK, as_graph, compiles_with_xla, in_blocks
 
 Tensor = tf.Tensor
@@ -41,6 +42,10 @@ MANY = 256
 """Classes whose sum one by one stays within the bounds: its rounding is about √K / 3 half-ULP, 5 at this many."""
 
 
+PLANES = 4
+"""Classes of one step through planes, for the sums are read and written at each."""
+
+
 def loss_dtype(logits: Tensor) -> tf.DType:
     """The dtype that the loss is computed and returned in."""
     return tf.float64 if logits.dtype == tf.float64 else tf.float32
@@ -55,17 +60,20 @@ def label_statistics(
     """
     blocks = _blocks(logits.shape, axis)
     labels = tf.cast(labels, tf.int32)
+    keeps = blocks is None and axis == len(logits.shape) - 1 and not compiles_with_xla()
 
     @tf.custom_gradient
     def statistics(logits: Tensor, *receivers: Tensor) -> Any:
-        row = as_graph(_label_row, axis, (logits, labels, used, *receivers), rest=rest, blocks=blocks)
-        fixed = (labels, used, *row[:2])
+        arrays = (logits, labels, used, *receivers)
+        m, L, own, summed, *kept = as_graph(_label_row, axis, arrays, rest=rest, blocks=blocks, keeps=keeps)
+        fixed = (labels, used, m, L)
 
         def gradient(_m: Tensor, *g: Tensor) -> Any:
-            grad = _label_gradient(logits, fixed, (*g, *receivers), axis, blocks)
+            exponentials = (own, *kept) if kept else None
+            grad = _label_gradient(logits, fixed, (*g, *receivers), exponentials, axis, blocks)
             return [grad, *(_receivers_gradient(logits, fixed, g[-1], v, axis) for v in receivers)]
 
-        return tuple(row), gradient
+        return (m, L, own, summed), gradient
 
     given = [] if receivers is None or rest is Rest.NONE else [receivers]
     return LabelRow(*statistics(logits, *given))
@@ -115,38 +123,67 @@ def _label_row(
     axis: int,
     rest: Rest,
     blocks: int | None,
+    keeps: bool,
 ) -> list[Tensor]:
+    """The statistics, and with ``keeps`` what the gradient can be made of: the exponentials and their sum."""
     arrays = [_view(array, axis, len(logits.shape)) for array in (logits, labels, used, receivers)]
     x = arrays[0]
     if blocks is not None:
         lengths = [1 if i == 1 else None if i == blocks else n for i, n in enumerate(x.shape)]
         row = in_blocks(
-            partial(row_statistics, rest=rest), arrays, blocks, [tf.TensorSpec(lengths, loss_dtype(logits))] * 4
+            lambda *parts: row_statistics(*parts, rest=rest)[:4],
+            arrays,
+            blocks,
+            [tf.TensorSpec(lengths, loss_dtype(logits))] * 4,
         )
     elif len(x.shape) == 3 and x.shape[1] <= MANY and compiles_with_xla():
         row = _row_by_planes(*arrays, rest=rest)
     else:
         row = row_statistics(*arrays, rest=rest)
-    return [tf.ensure_shape(tf.reshape(statistic, tf.shape(labels)), labels.shape) for statistic in row]
+    like = [*[labels] * 5, logits] if keeps else [labels] * 4
+    return [tf.ensure_shape(tf.reshape(row[i], tf.shape(whole)), whole.shape) for i, whole in enumerate(like)]
 
 
 def row_statistics(x: Tensor, labels: Tensor, used: Tensor | None, v: Tensor | None, *, rest: Rest) -> list[Tensor]:
-    """Of a view, the class axis kept with length 1."""
+    """Of a view, the class axis kept with length 1; last come the sum without one maximum, and exp(x − m)."""
     x = tf.cast(x, loss_dtype(x))
-    m = _only(tf.stop_gradient(tf.reduce_max(x, 1, keepdims=True)), used)
+    size = None if len(x.shape) == 3 or compiles_with_xla() else classes_of_block(x.shape[1])
+    maxima = x if size is None else tf.reduce_max(_in_classes(x, size), 2)
+    m = _only(tf.stop_gradient(tf.reduce_max(maxima, 1, keepdims=True)), used)
     z = _only_numbers(x - m, used)
+    e = tf.exp(z)
+    others = _others(e, z, 1) if size is None else _others_by_blocks(_in_classes(e, size), tf.argmax(maxima, 1))
+    return [m, _only(tf.math.log1p(others), used), *_own_and_rest(z, labels, v, rest), others, e]
+
+
+def _own_and_rest(z: Tensor, labels: Tensor, v: Tensor | None, rest: Rest) -> tuple[Tensor, Tensor]:
     own = _at_label(z, labels)
-    L = _only(_log_sum_exp(z, 1), used)
-    weighted = z if v is None else _weighted(v, z)
     match rest:
         case Rest.NONE:
-            return [m, L, own, tf.zeros_like(L)]
+            return own, tf.zeros_like(own)
         case Rest.ALL if v is None:
             # The label's −inf is the loss's too.
             whole = class_sum(z, 1)
-            return [m, L, own, tf.where(tf.math.is_inf(own), whole, whole - own)]
+            return own, tf.where(tf.math.is_inf(own), whole, whole - own)
         case _:
-            return [m, L, own, class_sum(tf.where(is_label(labels, 1, z), tf.zeros_like(z), weighted), 1)]
+            weighted = z if v is None else _weighted(v, z)
+            return own, class_sum(tf.where(is_label(labels, 1, z), tf.zeros_like(z), weighted), 1)
+
+
+def _in_classes(x: Tensor, size: int) -> Tensor:
+    return tf.reshape(x, [-1, x.shape[1] // size, size])
+
+
+def _others_by_blocks(e: Tensor, first: Tensor) -> Tensor:
+    """Σ exp(z) without one maximum, which lies in the block ``first``: all other blocks, and what else is in that."""
+    first = first[:, tf.newaxis]
+    sums, block = tf.reduce_sum(e, 2), tf.gather(e, first, batch_dims=1)[:, 0]
+    return class_sum(tf.where(is_label(first, 1, sums), tf.zeros_like(sums), sums), 1) + _others(block, block - 1, 1)
+
+
+def _indices(classes: Tensor) -> Tensor:
+    """One class of each row, [rows, 1], as scatters want it."""
+    return tf.concat([tf.range(tf.shape(classes)[0])[:, tf.newaxis], classes], 1)
 
 
 def _row_by_planes(x: Tensor, labels: Tensor, used: Tensor | None, v: Tensor | None, *, rest: Rest) -> list[Tensor]:
@@ -160,14 +197,24 @@ def _row_by_planes(x: Tensor, labels: Tensor, used: Tensor | None, v: Tensor | N
         return (
             k + 1,
             others + tf.where(top, zeros, e),
-            ties + tf.where(top, e, zeros),
+            ties + tf.where(top, 1 + z, zeros),
             tf.where(mine, z, own),
             rest + tf.where(mine, zeros, weighted),
         )
 
-    classes, zeros = x.shape[1], tf.zeros_like(m)
-    start = (0, zeros, zeros, zeros, zeros)
-    _, others, ties, own, summed = tf.while_loop(lambda k, *_: k < classes, add, start, maximum_iterations=classes)
+    def step(k: Tensor, *sums: Tensor) -> tuple[Tensor, ...]:
+        for _ in range(PLANES):
+            k, *sums = add(k, *sums)
+        return k, *sums
+
+    zeros = tf.zeros_like(m)
+    steps, left = divmod(x.shape[1], PLANES)
+    sums = tf.while_loop(
+        lambda k, *_: k < steps * PLANES, step, (0, zeros, zeros, zeros, zeros), maximum_iterations=steps
+    )
+    for _ in range(left):
+        sums = add(*sums)
+    _, others, ties, own, summed = sums
     return [m, _only(tf.math.log1p(others + (ties - 1)), used), own, summed if rest is not Rest.NONE else zeros]
 
 
@@ -175,7 +222,14 @@ Fixed = tuple[Tensor, Tensor | None, Tensor, Tensor]
 """labels, the rows that are used, m and L"""
 
 
-def _label_gradient(logits: Tensor, fixed: Fixed, given: tuple[Tensor, ...], axis: int, blocks: int | None) -> Tensor:
+def _label_gradient(
+    logits: Tensor,
+    fixed: Fixed,
+    given: tuple[Tensor, ...],
+    exponentials: tuple[Tensor, ...] | None,
+    axis: int,
+    blocks: int | None,
+) -> Tensor:
     """``given`` are the cotangents of L, own and rest, and v if there is one."""
 
     @tf.custom_gradient
@@ -188,6 +242,8 @@ def _label_gradient(logits: Tensor, fixed: Fixed, given: tuple[Tensor, ...], axi
                 for derivative, array in zip(derivatives, (logits, *given), strict=True)
             ]
 
+        if exponentials is not None:
+            return as_graph(_gradient_of_exponentials, axis, (logits, *fixed[:2], *exponentials, *given)), second
         return as_graph(_row_gradients, axis, (logits, *fixed, *given), blocks=blocks), second
 
     return gradient(logits, *given)
@@ -202,6 +258,18 @@ def _row_gradients(logits: Tensor, *given: Tensor | None, axis: int, blocks: int
     else:
         [grad] = _row_gradient(*arrays)
     return tf.ensure_shape(tf.reshape(grad, tf.shape(logits)), logits.shape)
+
+
+def _gradient_of_exponentials(logits: Tensor, *given: Tensor | None, axis: int) -> Tensor:
+    """Of what ``_label_row`` has kept."""
+    views = [_view(array, axis, len(logits.shape)) for array in given]
+    labels, used, own, others, e, g, g_own, g_rest, *receivers = views
+    g, g_own, g_rest = (_only(cotangent, used) for cotangent in (g, g_own, g_rest))
+    share = g / (1 + others)
+    spread = g_rest * receivers[0] if receivers else g_rest
+    at_label = tf.exp(own) * share + g_own
+    grad = tf.tensor_scatter_nd_update(e * share + spread, _indices(labels), at_label[:, 0])
+    return tf.ensure_shape(tf.reshape(tf.cast(grad, logits.dtype), tf.shape(logits)), logits.shape)
 
 
 def _row_gradient(
@@ -221,8 +289,7 @@ def _row_gradient(
         # What TensorFlow does fastest, and in part in place; XLA would make loops of it.
         own = _softmax_times(_at_label(exact, labels), m, L, g, used) + g_own
         others = _times(tf.nn.softmax(exact), g, used) + (g_rest if v is None else g_rest * v)
-        row = tf.range(tf.shape(x)[0])[:, tf.newaxis]
-        grad = tf.tensor_scatter_nd_update(others, tf.concat([row, labels], 1), own[:, 0])
+        grad = tf.tensor_scatter_nd_update(others, _indices(labels), own[:, 0])
     else:
         grad = class_gradient(exact, labels, used, m, L, g, g_own, g_rest, v)
     return [tf.cast(grad, x.dtype)]
@@ -287,7 +354,7 @@ def soft_statistics(logits: Tensor, targets: tuple[Tensor, ...], axis: int) -> l
         x = tf.cast(logits, loss_dtype(logits))
         m = tf.stop_gradient(tf.reduce_max(x, axis, keepdims=True))
         z = x - m
-        L = _log_sum_exp(z, axis)
+        L = tf.math.log1p(_others(tf.exp(z), z, axis))
         dots = [class_sum(_weighted(target, z), axis) for target in targets]
 
         def gradient(_m: Tensor, g: Tensor, *g_dots: Tensor) -> Any:
@@ -325,14 +392,15 @@ def class_sum(values: Tensor, axis: int) -> Tensor:
     return class_sum(tf.concat(parts, axis), axis)
 
 
-def _log_sum_exp(z: Tensor, axis: int) -> Tensor:
-    """L, as log1p of the sum without one maximum, which keeps a confident row's digits."""
-    # Every maximum is exp(0) = 1, and all but one are put back. As exponentials, not as a count: forward-mode
-    # derivatives may go through these very operations, and not through the custom gradient.
-    e = tf.exp(z)
-    others = tf.where(z == 0, tf.constant(0, e.dtype), e)
-    ties = class_sum(e - others, axis) - 1
-    return tf.math.log1p(class_sum(others, axis) + ties)
+def _others(e: Tensor, z: Tensor, axis: int) -> Tensor:
+    """Σ exp(z) without one maximum, which keeps a confident row's digits.
+
+    Each maximum is exp(0) = 1: the sum omits all of them, and all but one are put back. Not as a count: forward-mode
+    derivatives may go through these very operations, and not through the custom gradient, and there 1 + z has the
+    derivative of exp(z).
+    """
+    top, nothing = z == 0, tf.constant(0, z.dtype)
+    return class_sum(tf.where(top, nothing, e), axis) + (class_sum(tf.where(top, 1 + z, nothing), axis) - 1)
 
 
 def _softmax_times(x: Tensor, m: Tensor, L: Tensor, g: Tensor, used: Tensor | None, axis: int = 1) -> Tensor:
