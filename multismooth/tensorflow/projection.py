@@ -152,7 +152,11 @@ def _gradients_of(tape: tf.GradientTape, values: Any, arrays: Sequence[Tensor], 
 
 
 def _logits(hidden: Tensor, kernel: Tensor, bias: Tensor | None, allowed: Tensor | None, cap: Cap) -> Tensor:
-    z = tf.matmul(hidden, kernel)
+    if hidden.shape[1] == 0:
+        # oneDNN aborts the process over a product without features that it has fused with the bias.
+        z = tf.zeros([tf.shape(hidden)[0], kernel.shape[1]], hidden.dtype)
+    else:
+        z = tf.matmul(hidden, kernel)
     return _existing(cap.logits(z if bias is None else z + bias), allowed)
 
 
