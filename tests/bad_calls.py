@@ -6,6 +6,7 @@ is made where it is used, and so inside of a compiled function too.
 """
 
 import json
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
@@ -498,9 +499,15 @@ def caught(function: Callable[[], Any], id: str) -> InputError:
 
 
 def check(call: BadCall, error: InputError) -> None:
-    """The reason of this call, and the NumPy room's sentence."""
+    """The reason of this call, and the NumPy room's sentence.
+
+    An array in the place of a number is called by its type, of which every framework has its own.
+    """
     assert error.reason == call.reason, str(error)
-    assert str(error) == golden()[call.id]
+    said, expected = str(error), golden()[call.id]
+    if call.reason in ("logit_scale_not_a_number", "softcap_not_a_number"):
+        said, expected = (re.sub(r" is an? .+?\. Pass", " is an array. Pass", text) for text in (said, expected))
+    assert said == expected
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ from pathlib import Path
 README = Path(__file__).parents[1] / "README.md"
 
 
-def example(room: str) -> str:
-    """The one that imports this room."""
+def examples(room: str) -> list[str]:
+    """Those that import this room."""
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    (found,) = (block for block in blocks if f"from multismooth.{room} import" in block)
-    return str(found)
+    found = [block for block in blocks if f"from multismooth.{room} import" in block]
+    assert found, room
+    return found

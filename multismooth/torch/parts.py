@@ -72,12 +72,12 @@ def label_part(
 ) -> None:
     """Fills ``row`` with m, L, x_y − m and the rest, and with slopes ``out``, which may be x, with the gradient."""
     m, L, own, rest = row.unbind()
-    z = _shifted(x, allowed, m, out, axis)
+    z, absent = _shifted(x, allowed, m, out, axis)
     torch.gather(z, axis, labels, out=own)
     if smooths:
         _rest(z, labels, k, own, rest, axis)
     # Without the label's, the sum needs no other care where the label is the maximum.
-    e = z.scatter_(axis, labels, torch.full_like(own, -torch.inf)).exp_()
+    e = _exponentials(z, absent).scatter_(axis, labels, 0.0)
     rest_e, own_e = e.sum(axis, True), own.exp()
     total = rest_e + own_e
     torch.log1p(_less_one(k, e, rest_e, own_e, total, axis), out=L)
@@ -105,11 +105,11 @@ def soft_part(
 ) -> None:
     """The same for m, L, ⟨q, x − m⟩ and, if ``row`` has room for it, ⟨t, x − m⟩."""
     m, L, dot, *labelled = row.unbind()
-    z = _shifted(x, allowed, m, out, axis)
+    z, absent = _shifted(x, allowed, m, out, axis)
     torch.sum(weighted(soft.target, z), axis, True, out=dot)
     if labelled:
         torch.sum(weighted(soft.labels, z), axis, True, out=labelled[0])
-    e = z.exp_()
+    e = _exponentials(z, absent)
     sums = others(e, axis)
     torch.log1p(sums, out=L)
     if slopes is None:
@@ -121,14 +121,21 @@ def soft_part(
     _clear(e, slopes, L)
 
 
-def _shifted(x: Tensor, allowed: Tensor | None, m: Tensor, out: Tensor, axis: int) -> Tensor:
-    """x − m, −inf where a class is not allowed."""
-    if x.dtype != out.dtype:
+def _shifted(x: Tensor, allowed: Tensor | None, m: Tensor, out: Tensor, axis: int) -> tuple[Tensor, Tensor | None]:
+    """x − m, and which classes are not allowed: they have no part in m, and are 0."""
+    absent = None if allowed is None else ~allowed
+    if x.dtype != out.dtype or absent is not None:
         x = out.copy_(x)
-    if allowed is not None:
-        x = torch.where(allowed, x, -torch.inf)
+    if absent is not None:
+        x.masked_fill_(absent, -torch.inf)
     torch.amax(x, axis, True, out=m)
-    return torch.sub(x, m, out=out)
+    z = torch.sub(x, m, out=out)
+    return z if absent is None else z.masked_fill_(absent, 0.0), absent
+
+
+def _exponentials(z: Tensor, absent: Tensor | None) -> Tensor:
+    """exp(x − m), 0 where a class is not allowed: set afterwards, for MKL takes 20 times as long over −inf."""
+    return z.exp_() if absent is None else z.exp_().masked_fill_(absent, 0.0)
 
 
 def _rest(z: Tensor, labels: Tensor, k: Coefficients, own: Tensor, rest: Tensor, axis: int) -> None:

@@ -1,4 +1,4 @@
-"""The README's example runs."""
+"""The README's examples run."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.readme import example
+from tests.readme import examples
 
 
-def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("example", examples("torch"))
+def test_the_examples_run(example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
-    exec(example("torch"), names)
+    exec(example, names)
     assert "loss" in names or "model" in names
