@@ -8,7 +8,7 @@ a derivative of the derivative.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from math import frexp, isfinite
 from typing import Any, NamedTuple
@@ -36,6 +36,7 @@ from multismooth.torch.positions import (
     coefficients,
     counted_where,
     label_losses,
+    mask_of,
     only,
     positions,
     soft_coefficients,
@@ -268,19 +269,29 @@ def mean_of(call: Call, batch: Batch) -> Mean:
     spec, layout = call.spec, call.layout
     if spec.reduction != "mean":
         return Mean(1.0, batch.sample_weight, None)
-    targets = targets_of(spec, batch, layout, call.good)
     counted: Any = 1.0
-    if spec.denominator == "expected_class_weights" or (
+    weighs_classes = spec.denominator == "expected_class_weights" or (
         spec.denominator == "class_weights" and batch.class_weight is not None
-    ):
+    )
+    targets = None
+    if weighs_classes or batch.logits.numel() <= _size_of_block(layout):
+        targets = targets_of(spec, batch, layout, call.good)
+    mask = targets.mask if targets else mask_of(spec, batch, layout)
+    if targets and weighs_classes:
         counted = counted_where(coefficients(spec, batch, layout, targets.labels).counted, targets)
     like = batch.logits.new_empty((), dtype=loss_dtype(batch.logits)).expand(_positions(batch, layout))
-    weight = None if batch.sample_weight is None else only(batch.sample_weight, targets.mask)
-    at = Positions(like, None, None, targets.mask, weight, counted)
+    weight = None if batch.sample_weight is None else only(batch.sample_weight, mask)
+    at = Positions(like, None, None, mask, weight, counted)
     functions = functions_for(batch.logits)
     divisor = reduction.divisor_of(spec, at, batch.normalizer, functions).item()
     weight = reduction.weights_of(spec, at, functions)
-    return Mean(divisor, weight, targets if weight is batch.sample_weight else None)
+    is_theirs = weight is batch.sample_weight and batch.logits.numel() <= _size_of_block(layout)
+    return Mean(divisor, weight, targets if is_theirs else None)
+
+
+def _size_of_block(layout: Layout) -> int:
+    """In logits. Soft labels are as large as these."""
+    return SIZE if layout.soft else BLOCK * layout.classes
 
 
 def _visits(
@@ -293,7 +304,7 @@ def _visits(
     targets: Targets | None = None,
 ) -> Iterator[tuple[Any, Losses]]:
     """Where each block is, and its weighted losses, while the gradient to all logits is filled."""
-    size = SIZE if call.layout.soft else BLOCK * call.layout.classes  # soft labels are as large as the logits
+    size = _size_of_block(call.layout)
     if batch.logits.numel() <= size:
         yield (...,), weighted(batch, visit(call, batch, cotangents, gradient, totals=totals, targets=targets))
         return
@@ -406,7 +417,7 @@ def _reduced(call: Call, batch: Batch, mean: Mean, gradient: Tensor | None) -> T
         return batch.logits.new_full((), fill, dtype=loss_dtype(batch.logits))
     cotangents = None if gradient is None else (1 / mean.divisor, 0.0, 0.0)
     visits = _visits(call, batch, cotangents, gradient, targets=mean.targets)
-    return total([losses.loss for _, losses in visits], batch.logits) / mean.divisor
+    return total((losses.loss for _, losses in visits), batch.logits) / mean.divisor
 
 
 class _Sums(Function):
@@ -417,8 +428,8 @@ class _Sums(Function):
         ctx.call = call
         ctx.save_for_backward(*arrays)
         batch = Batch(*arrays)
-        visited = [losses for _, losses in _visits(call, batch, totals=True)]
-        return tuple(total([losses[i] for losses in visited], batch.logits) for i in range(3))
+        sums = [[part.sum() for part in losses[:3]] for _, losses in _visits(call, batch, totals=True)]
+        return tuple(total((block[i] for block in sums), batch.logits) for i in range(3))
 
     @staticmethod
     def backward(ctx: Any, *g: Tensor) -> tuple[Tensor | None, ...]:
@@ -453,11 +464,12 @@ def _gradient(call: Call, batch: Batch, cotangents: Cotangents, *, totals: bool 
     return gradient
 
 
-def total(sums: list[Tensor], like: Tensor) -> Tensor:
-    """Of all blocks."""
+def total(losses: Iterable[Tensor], like: Tensor) -> Tensor:
+    """Of all blocks, none of which is held."""
+    sums = [block.sum() for block in losses]
     if len(sums) == 1:
-        return sums[0].sum()
-    return torch.stack([part.sum() for part in sums]).sum() if sums else like.new_zeros((), dtype=loss_dtype(like))
+        return sums[0]
+    return torch.stack(sums).sum() if sums else like.new_zeros((), dtype=loss_dtype(like))
 
 
 def differentiated_again(*g: Tensor) -> bool:

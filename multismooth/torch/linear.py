@@ -241,7 +241,7 @@ class _Linear(Function):
             ctx.gradients = Gradients.of(linear, ctx.needs_input_grad[3:6])
             cotangents = (1 / mean.divisor, 0.0, 0.0)
         visits = _visits(call, batch, linear, cotangents, ctx.gradients)
-        losses = fused.total([block.loss for _, block in visits], linear.hidden) / mean.divisor
+        losses = fused.total((block.loss for _, block in visits), linear.hidden) / mean.divisor
         ctx.gradients = ctx.gradients and ctx.gradients.rounded(linear)
         return losses
 

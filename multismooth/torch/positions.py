@@ -114,12 +114,19 @@ def targets_of(spec: Spec, batch: Batch, layout: Layout, good: bool) -> Targets:
     return (_soft_labels if layout.soft else _labels)(spec, batch, layout, good)
 
 
-def _labels(spec: Spec, batch: Batch, layout: Layout, good: bool) -> Targets:
-    labels, mask = batch.labels.long(), batch.where
+def mask_of(spec: Spec, batch: Batch, layout: Layout) -> Tensor | None:
+    """The positions that count, or None for all."""
+    if layout.soft or spec.ignore_index is None:
+        return batch.where
     info = torch.iinfo(batch.labels.dtype)
-    if spec.ignore_index is not None and info.min <= spec.ignore_index <= info.max:
-        counts = labels != spec.ignore_index
-        mask = counts if mask is None else mask & counts
+    if not info.min <= spec.ignore_index <= info.max:
+        return batch.where
+    counts = batch.labels.long() != spec.ignore_index
+    return counts if batch.where is None else batch.where & counts
+
+
+def _labels(spec: Spec, batch: Batch, layout: Layout, good: bool) -> Targets:
+    labels, mask = batch.labels.long(), mask_of(spec, batch, layout)
     if good and batch.sample_weight is None:
         return Targets(labels if mask is None else torch.where(mask, labels, 0), mask, None)
     bad = (labels < 0) | (labels >= layout.classes)
