@@ -164,8 +164,8 @@ def _arrays(
     shared = _Shared(kernel, bias, batch.class_weight, batch.prior, batch.allowed)
     if batch.allowed is not None and batch.allowed.ndim > 1:
         by_row, shared = by_row._replace(allowed=batch.allowed), shared._replace(allowed=None)
-    rank = targets.labels.ndim
-    return jax.tree.map(lambda array: array.reshape(-1, *array.shape[rank:]), by_row), shared
+    rank, rows = targets.labels.ndim, targets.labels.size  # not −1, which no array without features could tell
+    return jax.tree.map(lambda array: array.reshape(rows, *array.shape[rank:]), by_row), shared
 
 
 def _blocks(by_row: _Rows, shared: _Shared, size: int) -> tuple[_Rows, _Shared]:
