@@ -10,7 +10,7 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
 from multismooth import Spec
-from multismooth.torch import parts, smoothed_cross_entropy
+from multismooth.torch import fused, parts, smoothed_cross_entropy
 
 SHAPES = {"rows": ((1024, 32768), -1), "planes": ((2, 64, 512, 512), 1)}
 """2²⁵ logits each, 32 parts"""
@@ -72,6 +72,15 @@ def test_planes_of_classes_are_not_transposed() -> None:
     logits, labels, axis = batch("planes", torch.float32)
     held = peak(lambda: torch.autograd.grad(smoothed_cross_entropy(logits, labels, 0.1, axis=axis), logits))
     assert held <= logits.nbytes + 2 * parts.SIZE * 4
+
+
+def test_few_classes_hold_no_more_than_a_block_of_positions() -> None:
+    """And the mask. With 19 classes an array of int64 for every position would be a tenth of the logits."""
+    logits = torch.zeros((8, 19, 256, 256), requires_grad=True)
+    labels = torch.ones((8, 256, 256), dtype=torch.int64)
+    spec = Spec(0.1, ignore_index=0)
+    held = peak(lambda: torch.autograd.grad(smoothed_cross_entropy(logits, labels, spec, axis=1), logits))
+    assert held <= logits.nbytes + labels.numel() + 64 * fused.BLOCK
 
 
 def test_without_a_gradient_nothing_of_their_size_is_held() -> None:
