@@ -50,8 +50,10 @@ def test_no_one_hot_and_no_transpose(shape: tuple[int, ...], axis: int, xla: boo
     assert not {"OneHot", "Transpose", "MatMul", "BatchMatMulV2"} & made.keys()
 
 
-@pytest.mark.parametrize(("shape", "axis"), [((64, 50), -1), ((2, 19, 8, 8), 1)], ids=["rows", "planes"])
-def test_few_results_of_the_logits_size(shape: tuple[int, ...], axis: int) -> None:
+@pytest.mark.parametrize(
+    ("shape", "axis", "most"), [((64, 50), -1, 7), ((64, 10), -1, 11), ((2, 19, 8, 8), 1, 16)], ids=str
+)
+def test_few_results_of_the_logits_size(shape: tuple[int, ...], axis: int, most: int) -> None:
     """Each is a pass through memory. Views, and what is but passed on, are none."""
     size, free = int(np.prod(shape)), {"Placeholder", "Reshape", "Identity", "IdentityN", "EnsureShape"}
     full = [
@@ -60,7 +62,7 @@ def test_few_results_of_the_logits_size(shape: tuple[int, ...], axis: int) -> No
         for result in operation.outputs
         if result.shape.num_elements() == size and operation.type not in free
     ]
-    assert len(full) <= 16, full
+    assert len(full) <= most, full
 
 
 def test_many_logits_go_in_blocks() -> None:
