@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from multismooth.torch.positions import Coefficients, SoftCoefficients
-from multismooth.torch.statistics import others, weighted
+from multismooth.torch.statistics import weighted
 
 SIZE = 2**20
 """Elements of a part: smaller ones cost more in calls than they save, and larger ones leave the cache.
@@ -110,7 +110,7 @@ def soft_part(
     if labelled:
         torch.sum(weighted(soft.labels, z), axis, True, out=labelled[0])
     e = _exponentials(z, absent)
-    sums = others(e, axis)
+    sums = _others(e, axis)
     torch.log1p(sums, out=L)
     if slopes is None:
         return
@@ -148,6 +148,13 @@ def _rest(z: Tensor, labels: Tensor, k: Coefficients, own: Tensor, rest: Tensor,
     torch.sum(z if k.receivers is None else weighted(k.receivers, z), axis, True, out=rest)
 
 
+def _others(e: Tensor, dim: int) -> Tensor:
+    """Σ exp z less the 1 of one maximum: each 1 is counted, and the rest summed by itself, which keeps its digits."""
+    ones = e == 1
+    ties = ones.to(e.dtype).sum(dim, keepdim=True) - 1
+    return torch.where(ones, 0.0, e).sum(dim, keepdim=True) + ties
+
+
 def _less_one(k: Coefficients, e: Tensor, rest_e: Tensor, own_e: Tensor, total: Tensor, axis: int) -> Tensor:
     """The sum of the exponentials without one maximum: its log1p keeps a confident row's digits.
 
@@ -158,7 +165,7 @@ def _less_one(k: Coefficients, e: Tensor, rest_e: Tensor, own_e: Tensor, total: 
     small = 2 * k.on < k.mass
     if small is not False and (near := (total < 2) & (own_e < 1) & small).any():
         rows = near.squeeze(axis)
-        sums.squeeze(axis)[rows] = others(e.movedim(axis, -1)[rows], -1)[..., 0] + own_e.squeeze(axis)[rows]
+        sums.squeeze(axis)[rows] = _others(e.movedim(axis, -1)[rows], -1)[..., 0] + own_e.squeeze(axis)[rows]
     return sums
 
 

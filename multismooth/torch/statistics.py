@@ -82,13 +82,6 @@ def weighted(coefficients: Tensor, z: Tensor) -> Tensor:
     return coefficients * z.masked_fill(coefficients == 0, 0.0)
 
 
-def others(e: Tensor, dim: int) -> Tensor:
-    """Σ exp z less the 1 of one maximum: each 1 is counted, and the rest summed by itself, which keeps its digits."""
-    ones = e == 1
-    ties = ones.to(e.dtype).sum(dim, keepdim=True) - 1
-    return torch.where(ones, 0.0, e).sum(dim, keepdim=True) + ties
-
-
 def _refuse_nested_jvp() -> None:
     """PyTorch runs a Function's jvp with forward mode off: a jvp of a jvp would silently lack terms."""
     levels = torch._C._functorch.get_interpreter_stack() or ()
@@ -273,7 +266,10 @@ class _CompiledLabelStatistics(_LabelStatistics):
         x = _widened(logits, allowed)
         m = x.amax(dim, keepdim=True)
         z = x - m
-        L = others(z.exp(), dim).log1p()
+        # The maxima are told from z: exp(z) is used once, or else it would be stored.
+        top = z == 0
+        ties = top.to(z.dtype).sum(dim, keepdim=True) - 1
+        L = (torch.where(top, 0.0, z.exp()).sum(dim, keepdim=True) + ties).log1p()
         own = x.gather(dim, labels) - m
         if not smooths:
             return m, L, own, torch.zeros_like(L)

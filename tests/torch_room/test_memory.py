@@ -1,11 +1,14 @@
 """What the loss of many logits holds at its peak: nothing of their size but the gradient."""
 
+import shutil
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch._inductor import metrics
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
@@ -87,6 +90,20 @@ def test_without_a_gradient_nothing_of_their_size_is_held() -> None:
     logits, labels, axis = batch("rows", torch.float32)
     with torch.no_grad():
         assert peak(lambda: smoothed_cross_entropy(logits, labels, 0.1, axis=axis)) <= logits.nbytes / 8
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="PyTorch compiles for a CPU with g++")
+@pytest.mark.parametrize(("name", "kernels"), [("rows", 7), ("planes", 8)])
+def test_compiled_no_exponential_is_stored(name: str, kernels: int) -> None:
+    """What the forward pass holds are numbers of each position; what it runs is a handful of kernels."""
+    logits, labels, axis = batch(name, torch.float32)
+    torch.compiler.reset()
+    metrics.reset()
+    loss = torch.compile(partial(smoothed_cross_entropy, spec=Spec(0.1, ignore_index=0), axis=axis), fullgraph=True)
+    torch.autograd.grad(loss(logits, labels), logits)
+    assert metrics.generated_kernel_count <= kernels
+    assert peak(lambda: loss(logits, labels)) <= 8 * labels.nbytes
+    torch.compiler.reset()
 
 
 def test_the_record_sees_what_is_held() -> None:
