@@ -8,7 +8,8 @@ the system's allocator, which hands every page out anew, takes longer than the l
 keep its memory ("warm", by glibc's settings). A third measures bytes at the peak and the gradients' errors. What is
 compared are ratios within one process. ``--quick`` leaves out the first, the large shapes and forward alone.
 
-Writes ``benchmarks.json``; ``docs/benchmarks.py`` makes the page and its pictures of it.
+Writes ``benchmarks.json``; ``docs/benchmarks.py`` makes the page and its pictures of it. Where frameworks, kinds or
+shapes are chosen, the other figures of this machine that the file has stay there.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from machine import machine
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from tables import tables
@@ -35,7 +37,8 @@ def main() -> int:
     arguments = parse_arguments()
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    found: dict[str, Any] = {"quick": arguments.quick, "frameworks": {}}
+    out = arguments.out or OUT[arguments.quick]
+    found = figures(out / "benchmarks.json", arguments)
     with Progress(*columns, console=console) as progress:
         failed = [
             f"{framework}, {process}"
@@ -43,7 +46,6 @@ def main() -> int:
             for process in processes(arguments.quick)
             if not worker(framework, process, arguments, found, progress)
         ]
-    out = arguments.out or OUT[arguments.quick]
     out.mkdir(parents=True, exist_ok=True)
     (out / "benchmarks.json").write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     for table in tables(found):
@@ -52,6 +54,16 @@ def main() -> int:
     for name in failed:
         console.print(f"failed, its figures are not whole: {name}", style="bold red")
     return 1 if failed else 0
+
+
+def figures(file: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Those that are there and stay: the cells that are not chosen, if they were measured here and in the same way."""
+    found: dict[str, Any] = {"quick": arguments.quick, "machine": machine(), "frameworks": {}}
+    everything = (tuple(arguments.frameworks), tuple(arguments.kinds), arguments.shapes) == (FRAMEWORKS, KINDS, [])
+    if everything or arguments.only or not file.exists():
+        return found
+    there = json.loads(file.read_text(encoding="utf-8"))
+    return there if all(there[name] == found[name] for name in ("quick", "machine")) else found
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -83,11 +95,9 @@ def worker(
             said = json.loads(line)
             if "begins" in said:
                 progress.update(bar, description=f"{framework}, {process}: {said['begins']}")
-            elif "task" in said:
+            else:
                 place(found, framework, process, said)
                 progress.advance(bar)
-            else:
-                found["machine"] = said["machine"]
         if running.wait():
             log.seek(0)
             progress.console.print(log.read(), markup=False, highlight=False, soft_wrap=True)

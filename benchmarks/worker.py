@@ -11,7 +11,6 @@ from typing import Any
 
 import exact
 import numpy as np
-from machine import machine
 from measure import digits, interleaved, summary
 from peers import Unfit
 from shapes import arrays
@@ -33,7 +32,6 @@ def main() -> None:
         say(begins=str(task))
         room = import_module(f"{arguments.framework}_room.{task.room}")
         say(task=task, reference=room.REFERENCE, rows=measured(room, arguments.process, task, quick, chosen))
-    say(machine=machine())
 
 
 def options() -> argparse.ArgumentParser:

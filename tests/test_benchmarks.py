@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import sys
 from dataclasses import replace
@@ -214,6 +215,31 @@ WARM = {"theirs": {"median": 0.5, "low": 0.4, "high": 0.7}, "multismooth": {"med
 MEMORY = {"theirs": {"peak": 3.0}, "multismooth": {"peak": 1.0}, "other": {"reason": "needs a GPU"}}
 for _process, _rows in (("warm", WARM), ("memory", MEMORY)):
     run.place(FOUND, "torch", _process, {"task": list(TINY), "reference": "theirs", "rows": _rows})
+
+
+@pytest.mark.parametrize(
+    ("words", "change", "stays"),
+    [
+        (["--shapes", "LM1"], {}, True),
+        (["--frameworks", "jax"], {}, True),
+        (["--kinds", "linear"], {}, True),
+        ([], {}, False),
+        (["--shapes", "LM1", "--only", "multismooth"], {}, False),
+        (["--shapes", "LM1"], {"machine": "another"}, False),
+        (["--shapes", "LM1"], {"quick": True}, False),
+    ],
+    ids=str,
+)
+def test_figures_of_this_machine_stay_where_others_are_chosen(
+    words: list[str], change: dict[str, Any], stays: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "benchmarks.json"
+    there = {"quick": False, "machine": run.machine(), "frameworks": FOUND["frameworks"]} | change
+    file.write_text(json.dumps(there), encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["run.py", *words])
+    found = run.figures(file, run.parse_arguments())
+    assert found["frameworks"] == (FOUND["frameworks"] if stays else {})
+    assert (found["quick"], found["machine"]) == (False, run.machine())
 
 
 def test_a_time_is_in_parts_of_the_reference_s() -> None:
