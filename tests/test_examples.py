@@ -43,6 +43,15 @@ def test_the_example_fails_with_a_bug(tmp_path: Path) -> None:
     assert re.search(r"\d+ passed, \d+ failed", done.stdout)
 
 
+@pytest.mark.parametrize(("mark", "code"), [("", pytest.ExitCode.TESTS_FAILED), (" ?", pytest.ExitCode.OK)])
+def test_a_gap_of_some_machines_may_pass(mark: str, code: pytest.ExitCode, tmp_path: Path) -> None:
+    gaps = tmp_path / "gaps.txt"
+    known = (EXAMPLE / "my_gaps.txt").read_text(encoding="utf-8")
+    gaps.write_text(f"{known}\nvalid-by-hand-001-eager{mark}  # none, https://example.org\n", encoding="utf-8")
+    done = suite(EXAMPLE, f"--multismooth-gaps={gaps}", "-k=by-hand-001")
+    assert done.returncode == code, done.stdout
+
+
 @pytest.mark.parametrize("file", sorted(EXAMPLE.glob("*.py")), ids=lambda file: file.name)
 def test_the_example_does_not_import_the_library(file: Path) -> None:
     tree = ast.parse(file.read_text(encoding="utf-8"))
