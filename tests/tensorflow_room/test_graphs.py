@@ -106,3 +106,21 @@ def test_blocks_are_the_same_loss(
         for one, other in zip(run(axis, spec, logits, labels), whole, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15)
     graphs._graph.cache_clear()
+
+
+@pytest.mark.parametrize("classes", [1, 3, 4, 5, 10, 19, 48])
+@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize("axis", [1, -1], ids=["planes", "rows"])
+def test_every_class_is_summed(classes: int, xla: bool, axis: int) -> None:
+    """Planes are taken four at a step, and rows of 48 in blocks; whatever the number, the loss is that of the formula, and so is the gradient."""
+    logits = np.random.default_rng(classes).normal(0, 3, (2, classes, 3))
+    logits = logits if axis == 1 else np.moveaxis(logits, 1, -1)
+    labels = tf.zeros([2, 3], tf.int64)
+    compiled = tf.function(gradient_of, autograph=False, jit_compile=xla)
+    loss, gradient = compiled(axis, Spec(0.1), tf.constant(logits), labels)
+    exps = np.exp(logits)
+    p = exps / exps.sum(axis, keepdims=True)
+    q = np.full_like(p, 0.1 / classes)
+    np.moveaxis(q, axis, -1)[..., 0] += 0.9
+    np.testing.assert_allclose(loss, -(q * np.log(p)).sum() / 6, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(gradient, (p - q) / 6, rtol=1e-12, atol=1e-15)

@@ -78,7 +78,11 @@ def test_planes_of_classes_are_not_transposed() -> None:
 
 
 def test_few_classes_hold_no_more_than_a_block_of_positions() -> None:
-    """And the mask. With 19 classes an array of int64 for every position would be a tenth of the logits."""
+    """And the mask. With 19 classes an array of int64 for every position would be a tenth of the logits.
+
+    Of a block's positions: labels as given and made safe, four statistics, three slopes, and what these are made from,
+    64 bytes each.
+    """
     logits = torch.zeros((8, 19, 256, 256), requires_grad=True)
     labels = torch.ones((8, 256, 256), dtype=torch.int64)
     spec = Spec(0.1, ignore_index=0)
@@ -95,7 +99,10 @@ def test_without_a_gradient_nothing_of_their_size_is_held() -> None:
 @pytest.mark.skipif(shutil.which("g++") is None, reason="PyTorch compiles for a CPU with g++")
 @pytest.mark.parametrize(("name", "kernels"), [("rows", 7), ("planes", 8)])
 def test_compiled_no_exponential_is_stored(name: str, kernels: int) -> None:
-    """What the forward pass holds are numbers of each position; what it runs is a handful of kernels."""
+    """What the forward pass holds are numbers of each position.
+
+    The kernels are those of both passes, as PyTorch 2.13 makes them; with the exponentials stored it were two more.
+    """
     logits, labels, axis = batch(name, torch.float32)
     torch.compiler.reset()
     metrics.reset()
