@@ -112,7 +112,7 @@ def test_blocks_are_the_same_loss(
 @pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
 @pytest.mark.parametrize("axis", [1, -1], ids=["planes", "rows"])
 def test_every_class_is_summed(classes: int, xla: bool, axis: int) -> None:
-    """Planes are taken four at a step, and rows of 48 in blocks; whatever the number, the loss is that of the formula, and so is the gradient."""
+    """Planes are taken four at a step, and rows of 48 in blocks: the loss and the gradient are the formula's."""
     logits = np.random.default_rng(classes).normal(0, 3, (2, classes, 3))
     logits = logits if axis == 1 else np.moveaxis(logits, 1, -1)
     labels = tf.zeros([2, 3], tf.int64)
@@ -124,3 +124,16 @@ def test_every_class_is_summed(classes: int, xla: bool, axis: int) -> None:
     np.moveaxis(q, axis, -1)[..., 0] += 0.9
     np.testing.assert_allclose(loss, -(q * np.log(p)).sum() / 6, rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(gradient, (p - q) / 6, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("classes", [10, 48])
+@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize("axis", [1, -1], ids=["planes", "rows"])
+def test_a_confident_row_keeps_its_digits(classes: int, xla: bool, axis: int) -> None:
+    """The sum without the maximum is far below what 1 + it would round away."""
+    shape = (2, classes, 3) if axis == 1 else (2, 3, classes)
+    logits = np.zeros(shape)
+    np.moveaxis(logits, axis, -1)[..., 2] = 60.0
+    compiled = tf.function(gradient_of, autograph=False, jit_compile=xla)
+    loss, _ = compiled(axis, Spec(), tf.constant(logits), tf.fill([2, 3], 2))
+    np.testing.assert_allclose(loss, np.log1p((classes - 1) * np.exp(-60.0)), rtol=1e-13)
