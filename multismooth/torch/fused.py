@@ -124,10 +124,18 @@ def visit(
     targets = targets or targets_of(call.spec, batch, call.layout, call.good)
     at = None if cotangents is None else _by_position(call, batch, targets, cotangents)
     within = (worked or in_parts)(batch.logits, gradient, call.layout.axis)
-    return (_visit_soft if call.layout.soft else _visit)(call, batch, targets, at, within, totals)
+    return (_visit_soft if call.layout.soft else _visit)(call, batch, targets, at, gradient, within, totals)
 
 
-def _visit(call: Call, batch: Batch, targets: Targets, at: Cotangents | None, within: Within, totals: bool) -> Losses:
+def _visit(
+    call: Call,
+    batch: Batch,
+    targets: Targets,
+    at: Cotangents | None,
+    gradient: Tensor | None,
+    within: Within,
+    totals: bool,
+) -> Losses:
     (spec, layout, good), axis = call, call.layout.axis
     k = coefficients(spec, batch, layout, targets.labels)
     wide = Coefficients(*(_meet(value, axis) for value in k[:-1]), k.receivers)
@@ -141,11 +149,26 @@ def _visit(call: Call, batch: Batch, targets: Targets, at: Cotangents | None, wi
         some = Coefficients(*(cut(value, part) for value in wide))
         here = None if slopes is None else Slopes(*(cut(slope, part) for slope in slopes))
         label_part(x, cut(labels, part), cut(allowed, part), some, row, here, out, axis, smooths=smooths(spec))
+    _, L, own, rest = rows.unbind()
+    L.log1p_()
+    shared = smooths(spec) and k.outweighs
+    if shared:
+        rest.sub_(own)
+    if not isfinite(rows.sum().item()):
+        _clear(gradient, slopes, L)
+        if shared:
+            rest.nan_to_num_(0.0, posinf=torch.inf, neginf=-torch.inf)  # of a label's −inf, whose loss is infinite
     return label_losses(spec, batch, targets, k, rows.squeeze(axis + 1).unbind(), good, totals=totals)
 
 
 def _visit_soft(
-    call: Call, batch: Batch, targets: Targets, at: Cotangents | None, within: Within, totals: bool
+    call: Call,
+    batch: Batch,
+    targets: Targets,
+    at: Cotangents | None,
+    gradient: Tensor | None,
+    within: Within,
+    totals: bool,
 ) -> Losses:
     (spec, layout, good), axis = call, call.layout.axis
     soft = soft_coefficients(spec, batch, layout, targets.labels)
@@ -153,7 +176,20 @@ def _visit_soft(
     rows = _rows(batch, axis, 4 if totals else 3)
     for _, x, out in within:
         soft_part(x, _allowed(batch, axis), soft, rows, slopes, out, axis)
+    L = rows[1].log1p_()
+    if not isfinite(L.sum().item()):
+        _clear(gradient, slopes, L)
     return soft_losses(spec, batch, layout, targets, soft, rows.squeeze(axis + 1).unbind(), good, totals=totals)
+
+
+def _clear(gradient: Tensor | None, slopes: Slopes | None, L: Tensor) -> None:
+    """A row that no cotangent reaches has a gradient of 0, though 0 times it may be none."""
+    if gradient is None or slopes is None:
+        return
+    dead = ~L.isfinite()
+    for slope in slopes:
+        dead = dead if slope is None else dead & (slope == 0)
+    gradient.masked_fill_(dead, 0.0)
 
 
 def in_parts(logits: Tensor, gradient: Tensor | None, axis: int) -> Within:

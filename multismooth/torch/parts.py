@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
-from math import isfinite, prod
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
@@ -29,11 +29,15 @@ Part = tuple[slice, ...]
 
 
 def parts(shape: tuple[int, ...], dim: int, size: int) -> Iterator[Part]:
-    """Indices that cut a shape into parts of that size, along all axes but the classes': the first ones first."""
+    """Indices that cut a shape into parts of about that size, along all axes but the classes': the first ones first.
+
+    They are alike, for a small one costs as many calls as a large one.
+    """
     lengths = list(shape)
     for axis, length in enumerate(shape):
-        if axis != dim and prod(lengths) > size:
-            lengths[axis] = max(1, size * length // prod(lengths))
+        if axis != dim and length:
+            pieces = min(length, max(1, round(prod(lengths) / size)))
+            lengths[axis] = -(-length // pieces)
     starts = (range(0, whole, max(1, length)) for whole, length in zip(shape, lengths, strict=True))
     for corner in product(*starts):
         yield tuple(slice(start, start + length) for start, length in zip(corner, lengths, strict=True))
@@ -70,28 +74,35 @@ def label_part(
     *,
     smooths: bool,
 ) -> None:
-    """Fills ``row`` with m, L, x_y − m and the rest, and with slopes ``out``, which may be x, with the gradient."""
-    m, L, own, rest = row.unbind()
+    """Fills ``row``, which is 0, with m, exp L − 1, x_y − m and the rest, and with slopes ``out`` with the gradient.
+
+    ``out`` may be x. The rest is the sum over all classes where the label's may be taken off it.
+    """
+    m, less, own, rest = row.unbind()
+    zero = less  # PyTorch scatters one number three times slower.
     z, absent = _shifted(x, allowed, m, out, axis)
     torch.gather(z, axis, labels, out=own)
     if smooths:
-        _rest(z, labels, k, own, rest, axis)
+        if not k.outweighs:
+            z.scatter_(axis, labels, zero)
+        torch.sum(z if k.receivers is None else weighted(k.receivers, z), axis, True, out=rest)
     # Without the label's, the sum needs no other care where the label is the maximum.
-    e = _exponentials(z, absent).scatter_(axis, labels, 0.0)
+    e = _exponentials(z, absent).scatter_(axis, labels, zero)
     rest_e, own_e = e.sum(axis, True), own.exp()
     total = rest_e + own_e
-    torch.log1p(_less_one(k, e, rest_e, own_e, total, axis), out=L)
+    torch.add(rest_e, own.expm1(), out=less)
+    _sum_others(k, e, own_e, total, less, axis)
     if slopes is None:
         return
-    share = _slope_of_L(slopes, m, L) / total
-    e.mul_(share)
-    if smooths and k.receivers is None:
-        e.add_(slopes.rest)
-    elif smooths:
-        _add(e, slopes.rest, k.receivers)
+    share = _slope_of_L(slopes, m, less) / total
+    if smooths and k.receivers is None and axis != x.dim() - 1:
+        torch.addcmul(torch.as_tensor(slopes.rest, dtype=e.dtype), e, share, out=e)  # slow where share is of each row
+    else:
+        e.mul_(share)
+        if smooths:
+            _add(e, slopes.rest, k.receivers)
     # Set, and not corrected: the slope of the rest may be larger than all that is right at the label.
     e.scatter_(axis, labels, own_e * share + slopes.own)
-    _clear(e, slopes, L)
 
 
 def soft_part(
@@ -103,22 +114,20 @@ def soft_part(
     out: Tensor,
     axis: int,
 ) -> None:
-    """The same for m, L, ⟨q, x − m⟩ and, if ``row`` has room for it, ⟨t, x − m⟩."""
-    m, L, dot, *labelled = row.unbind()
+    """The same for m, exp L − 1, ⟨q, x − m⟩ and, if ``row`` has room for it, ⟨t, x − m⟩."""
+    m, less, dot, *labelled = row.unbind()
     z, absent = _shifted(x, allowed, m, out, axis)
     torch.sum(weighted(soft.target, z), axis, True, out=dot)
     if labelled:
         torch.sum(weighted(soft.labels, z), axis, True, out=labelled[0])
     e = _exponentials(z, absent)
-    sums = _others(e, axis)
-    torch.log1p(sums, out=L)
+    less.copy_(_others(e, axis))
     if slopes is None:
         return
-    e.mul_(_slope_of_L(slopes, m, L) / (sums + 1))
+    e.mul_(_slope_of_L(slopes, m, less) / (less + 1))
     _add(e, slopes.own, soft.target)
     if labelled:
         _add(e, slopes.rest, soft.labels)
-    _clear(e, slopes, L)
 
 
 def _shifted(x: Tensor, allowed: Tensor | None, m: Tensor, out: Tensor, axis: int) -> tuple[Tensor, Tensor | None]:
@@ -138,16 +147,6 @@ def _exponentials(z: Tensor, absent: Tensor | None) -> Tensor:
     return z.exp_() if absent is None else z.exp_().masked_fill_(absent, 0.0)
 
 
-def _rest(z: Tensor, labels: Tensor, k: Coefficients, own: Tensor, rest: Tensor, axis: int) -> None:
-    """Σ_{k≠y} v_k·z_k; z loses its label's where that is in the way."""
-    if k.outweighs:
-        torch.sub(torch.sum(z, axis, True, out=rest), own, out=rest)
-        rest.nan_to_num_(0.0, posinf=torch.inf, neginf=-torch.inf)  # of a label's −inf, whose loss is infinite
-        return
-    z.scatter_(axis, labels, 0.0)
-    torch.sum(z if k.receivers is None else weighted(k.receivers, z), axis, True, out=rest)
-
-
 def _others(e: Tensor, dim: int) -> Tensor:
     """Σ exp z less the 1 of one maximum: each 1 is counted, and the rest summed by itself, which keeps its digits."""
     ones = e == 1
@@ -155,36 +154,27 @@ def _others(e: Tensor, dim: int) -> Tensor:
     return torch.where(ones, 0.0, e).sum(dim, keepdim=True) + ties
 
 
-def _less_one(k: Coefficients, e: Tensor, rest_e: Tensor, own_e: Tensor, total: Tensor, axis: int) -> Tensor:
-    """The sum of the exponentials without one maximum: its log1p keeps a confident row's digits.
+def _sum_others(
+    k: Coefficients, e: Tensor, own_e: Tensor, total: Tensor, less: Tensor, axis: int
+) -> None:
+    """Sums the others by themselves where on is small and a wrong class has nearly all of the sum.
 
-    If the label's is no maximum, the loss is at least on·log 2, beside which the sum less 1 has digits enough. Where on
-    is small and a wrong class has most of the sum, the others are summed by themselves.
+    Elsewhere, if the label's is no maximum, the loss is at least on·log 2, beside which the sum less 1 has digits enough.
     """
-    sums = torch.where(own_e == 1, rest_e, total - 1)
     small = 2 * k.on < k.mass
     if small is not False and (near := (total < 2) & (own_e < 1) & small).any():
         rows = near.squeeze(axis)
-        sums.squeeze(axis)[rows] = _others(e.movedim(axis, -1)[rows], -1)[..., 0] + own_e.squeeze(axis)[rows]
-    return sums
+        less.squeeze(axis)[rows] = _others(e.movedim(axis, -1)[rows], -1)[..., 0] + own_e.squeeze(axis)[rows]
 
 
-def _add(gradient: Tensor, slope: Any, coefficients: Tensor) -> None:
-    if isinstance(slope, Tensor):
+def _add(gradient: Tensor, slope: Any, coefficients: Tensor | None) -> None:
+    if coefficients is None:
+        gradient.add_(slope)
+    elif isinstance(slope, Tensor):
         gradient.addcmul_(slope, coefficients)
     else:
         gradient.add_(coefficients, alpha=slope)
 
 
-def _slope_of_L(slopes: Slopes, m: Tensor, L: Tensor) -> Any:
-    return slopes.L if slopes.lse is None else slopes.L + 2 * slopes.lse * (m + L)
-
-
-def _clear(gradient: Tensor, slopes: Slopes, L: Tensor) -> None:
-    """A row that no cotangent reaches has a gradient of 0, though 0 times it may be none."""
-    if isfinite(L.sum().item()):
-        return
-    dead = ~L.isfinite()
-    for slope in slopes:
-        dead = dead if slope is None else dead & (slope == 0)
-    gradient.masked_fill_(dead, 0.0)
+def _slope_of_L(slopes: Slopes, m: Tensor, less: Tensor) -> Any:
+    return slopes.L if slopes.lse is None else slopes.L + 2 * slopes.lse * (m + less.log1p())

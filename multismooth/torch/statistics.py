@@ -288,19 +288,19 @@ class _CompiledLabelStatistics(_LabelStatistics):
     @staticmethod
     def backward(ctx: Any, _m: Tensor, g: Tensor, g_own: Tensor, g_rest: Tensor) -> Any:
         logits, labels, receivers, allowed, m, L = ctx.saved_tensors
-        dead = _dead(g, g_own, g_rest)
-        z, L = _pullback(_widened(logits, allowed), m, L, dead)
+        z = _widened(logits, allowed) - m
         grad_logits = grad_receivers = None
         if ctx.needs_input_grad[0]:
-            grad = g * (z - L).exp()
+            # A row that no cotangent reaches may hold NaN. For every class one comparison is made, not three.
+            unused = g == 0
+            grad = torch.where(unused, 0.0, g * (z - L).exp())
             if ctx.smooths:
                 grad = grad + (g_rest if receivers is None else g_rest * receivers)
-            own = g * (logits.gather(ctx.dim, labels) - m - L).exp() + g_own
-            grad, own = _only(grad.masked_fill(dead, 0.0), allowed), own.masked_fill(dead, 0.0)
-            grad_logits = grad.to(logits.dtype).scatter(ctx.dim, labels, own.to(logits.dtype))
+            own = torch.where(unused, 0.0, g * (logits.gather(ctx.dim, labels) - m - L).exp()) + g_own
+            grad_logits = _only(grad, allowed).to(logits.dtype).scatter(ctx.dim, labels, own.to(logits.dtype))
         if ctx.needs_input_grad[2]:
-            hit = _hit(logits, labels, ctx.dim)
-            rest = _slope(g_rest, receivers, z).masked_fill(hit | dead, 0.0)
+            unused = _hit(logits, labels, ctx.dim) | (g_rest == 0)
+            rest = _slope(g_rest, receivers, z).masked_fill(unused, 0.0)
             grad_receivers = rest.sum_to_size(receivers.shape)
         return grad_logits, None, grad_receivers, None, None, None, None
 
