@@ -29,6 +29,9 @@ from multismooth.jax.functional import (
 from multismooth.jax.rows import loss_dtype, widened
 from multismooth.spec import Spec, as_spec, brief
 
+PRODUCT = 2**20
+"""Elements of a product that is added to the kernel's gradient at once, and that stay in the processor's cache."""
+
 
 def linear_smoothed_cross_entropy(
     hidden: ArrayLike,
@@ -62,7 +65,8 @@ def linear_smoothed_cross_entropy(
         where, sample_weight, class_weight, prior, allowed, normalizer: as in ``smoothed_cross_entropy``, with the
             classes last.
         rows: how many rows have their logits in memory at once, about three times over in the loss's dtype. More are
-            faster, fewer are smaller; the loss is the same.
+            faster, fewer are smaller; the loss is the same. Of 4096 rows with 131,072 classes, 256 at once take, beside
+            the gradients, 0.13 of the memory that all logits would, and 64 take 0.04.
 
     Returns:
         A scalar, or [*batch] with ``reduction="none"``, 0 at masked positions. float64 for float64 hidden, else
@@ -276,8 +280,8 @@ def _total_jvp(loss: _Loss, primals: tuple[_Rows, _Shared], tangents: tuple[_Row
         nothing = {name: jnp.zeros(getattr(block, name).shape, dtype) for name in moving_rows}
 
         def compute() -> Any:
-            value, of_rows, of_shared = _gradients(loss, block, shared, set(moving_rows), set(moving_shared))
-            return {name: sums[name] + of_shared[name] for name in sums}, (value, of_rows)
+            value, of_rows, added = _gradients(loss, block, shared, set(moving_rows), sums)
+            return added, (value, of_rows)
 
         return _unless_empty(block, compute, (sums, (jnp.zeros((), dtype), nothing)))
 
@@ -297,12 +301,12 @@ def _gradients(
     block: _Rows,
     shared: _Shared,
     of_rows: set[str],
-    of_shared: set[str],
+    sums: dict[str, Array],
 ) -> tuple[Array, dict[str, Array], dict[str, Array]]:
-    """A block's sum of losses, and its gradients by name, those of sums over rows unrounded."""
+    """A block's sum of losses, and by name its rows' gradients and the sums of gradients over rows with its own."""
     hidden, kernel, dtype = block.hidden, shared.kernel, loss_dtype(block.hidden)
     own = {name: getattr(block, name) for name in of_rows - {"hidden"}}
-    common = {name: getattr(shared, name) for name in of_shared - {"kernel", "bias"}}
+    common = {name: getattr(shared, name) for name in sums.keys() - {"kernel", "bias"}}
 
     def total(z: Array, own: dict[str, Array], common: dict[str, Array]) -> Array:
         rows = block._replace(**own)
@@ -310,14 +314,37 @@ def _gradients(
 
     value, pullback = jax.vjp(total, _products(hidden, kernel, shared.bias), own, common)
     slope, of_own, of_common = pullback(jnp.ones_like(value))
-    product = partial(jnp.matmul, preferred_element_type=dtype)
     if "hidden" in of_rows:
-        of_own["hidden"] = product(slope, kernel.T)
-    if "kernel" in of_shared:
-        of_common["kernel"] = product(hidden.T, slope)
-    if "bias" in of_shared:
+        of_own["hidden"] = jnp.einsum("rk,dk->rd", slope, kernel, preferred_element_type=dtype)
+    if "bias" in sums:
         of_common["bias"] = slope.sum(0, dtype=dtype)
-    return value, of_own, of_common
+    added = {name: sums[name] + of_common[name] for name in of_common}
+    if "kernel" in sums:
+        added["kernel"] = _plus_product(sums["kernel"], hidden, slope)
+    return value, of_own, added
+
+
+def _plus_product(sums: Array, hidden: Array, slope: Array) -> Array:
+    """sums + hiddenᵀ·slope, on a CPU for some classes after the others.
+
+    There XLA holds the whole product, which is as large as the kernel; on a GPU it multiplies and adds in one.
+    """
+    features, classes = sums.shape
+    size = min(classes, max(1, PRODUCT // max(1, features)))
+
+    def plus(sums: Array, hidden: Array, slope: Array) -> Array:
+        return sums + jnp.matmul(hidden.T, slope, preferred_element_type=sums.dtype)
+
+    def by_classes(sums: Array, hidden: Array, slope: Array) -> Array:
+        def add(start: Any, size: int, sums: Array) -> Array:
+            here, some = (jax.lax.dynamic_slice_in_dim(array, start, size, 1) for array in (sums, slope))
+            return jax.lax.dynamic_update_slice_in_dim(sums, plus(here, hidden, some), start, 1)
+
+        whole = classes // size
+        sums = jax.lax.fori_loop(0, whole, lambda i, sums: add(i * size, size, sums), sums)
+        return add(whole * size, classes - whole * size, sums) if classes % size else sums
+
+    return jax.lax.platform_dependent(sums, hidden, slope, cpu=by_classes, default=plus)
 
 
 _total.defjvp(_total_jvp, symbolic_zeros=True)

@@ -59,7 +59,7 @@ def read(array: Any) -> Any:
         return np.asarray(array)
     if array.device.type != "cpu":
         return UNREAD
-    array = array.detach()
+    array = array.detach() if array.requires_grad else array
     try:
         return (array.float() if array.dtype == torch.bfloat16 else array).numpy()
     except (RuntimeError, TypeError):  # vmapped, fake, or another tensor without a storage

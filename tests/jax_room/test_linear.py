@@ -13,6 +13,7 @@ import pytest
 from jax import Array, ShapeDtypeStruct
 
 from multismooth import InputError, Spec
+from multismooth.jax import linear as linear_room
 from multismooth.jax import linear_smoothed_cross_entropy, smoothed_cross_entropy
 
 RANDOM = np.random.default_rng(0)
@@ -88,6 +89,13 @@ def same(actual: Any, expected: Any, **close: Any) -> None:
 def test_loss_and_gradients(name: str, size: int) -> None:
     linear, other, given = losses(name, size)
     same(jax.value_and_grad(linear)(given), jax.value_and_grad(other)(given))
+
+
+@every
+@pytest.mark.parametrize("classes", [1, 3, 11])
+def test_the_kernel_s_gradient_is_added_up_by_classes(name: str, classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear_room, "PRODUCT", classes * FEATURES)
+    test_loss_and_gradients(name, 3)
 
 
 @every
@@ -195,3 +203,18 @@ def test_the_logits_are_never_held(reduction: str) -> None:
     assert step.memory_analysis().temp_size_in_bytes < 0.2 * rows * classes * 4
     sizes = [math.prod(map(int, sides.split(","))) for sides in re.findall(r"\w+\[([\d,]+)\]", step.as_text())]
     assert max(sizes) < rows * classes
+
+
+@pytest.mark.parametrize("ignore_index", [None, -100])
+def test_few_rows_hold_less_than_a_kernel(ignore_index: int | None) -> None:
+    """Neither its transpose nor the product that is added to its gradient: three rows' logits, and a part of it."""
+    rows, features, classes, block = 512, 256, 65536, 16
+    shapes = [ShapeDtypeStruct(shape, "float32") for shape in ((rows, features), (features, classes))]
+
+    def loss(hidden: Array, kernel: Array, labels: Array) -> Array:
+        spec = Spec(0.1, ignore_index=ignore_index)
+        return linear_smoothed_cross_entropy(hidden, kernel, labels, spec, rows=block)
+
+    step = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(*shapes, ShapeDtypeStruct((rows,), "int32")).compile()
+    held = 3 * block * classes + 2 * linear_room.PRODUCT + 2 * rows * features
+    assert step.memory_analysis().temp_size_in_bytes < 4 * held < 4 * features * classes / 2
