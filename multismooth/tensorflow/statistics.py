@@ -7,6 +7,7 @@ m + L has the right derivative, softmax(x), all the same.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from functools import partial
 from typing import Any, NamedTuple
@@ -136,8 +137,8 @@ def _label_row(
             blocks,
             [tf.TensorSpec(lengths, loss_dtype(logits))] * 4,
         )
-    elif len(x.shape) == 3 and x.shape[1] <= MANY and compiles_with_xla():
-        row = _row_by_planes(*arrays, rest=rest)
+    elif compiles_with_xla() and (lanes := _lanes(x)):
+        row = _row_by_planes(*arrays, lanes, rest=rest)
     else:
         row = row_statistics(*arrays, rest=rest)
     like = [*[labels] * 5, logits] if keeps else [labels] * 4
@@ -162,12 +163,15 @@ def _own_and_rest(z: Tensor, labels: Tensor, v: Tensor | None, rest: Rest) -> tu
         case Rest.NONE:
             return own, tf.zeros_like(own)
         case Rest.ALL if v is None:
-            # The label's −inf is the loss's too.
-            whole = class_sum(z, 1)
-            return own, tf.where(tf.math.is_inf(own), whole, whole - own)
+            return own, _without(own, class_sum(z, 1))
         case _:
             weighted = z if v is None else _weighted(v, z)
             return own, class_sum(tf.where(is_label(labels, 1, z), tf.zeros_like(z), weighted), 1)
+
+
+def _without(own: Tensor, whole: Tensor) -> Tensor:
+    """The sum over all classes less the label's, whose −inf is the loss's too."""
+    return tf.where(tf.math.is_inf(own), whole, whole - own)
 
 
 def _in_classes(x: Tensor, size: int) -> Tensor:
@@ -186,36 +190,61 @@ def _indices(classes: Tensor) -> Tensor:
     return tf.concat([tf.range(tf.shape(classes)[0])[:, tf.newaxis], classes], 1)
 
 
-def _row_by_planes(x: Tensor, labels: Tensor, used: Tensor | None, v: Tensor | None, *, rest: Rest) -> list[Tensor]:
-    """The same, class by class: XLA reduces badly over an axis that is not the last."""
-    m = _only(tf.stop_gradient(tf.cast(tf.reduce_max(x, 1, keepdims=True), loss_dtype(x))), used)
+def _lanes(x: Tensor) -> int | None:
+    """How many classes of a row make a plane, or None for those that take another way."""
+    if len(x.shape) == 3:
+        return 1 if x.shape[1] <= MANY else None
+    return classes_of_block(x.shape[1])
 
-    def add(k: Tensor, others: Tensor, ties: Tensor, own: Tensor, rest: Tensor) -> tuple[Tensor, ...]:
+
+def _row_by_planes(
+    x: Tensor, labels: Tensor, used: Tensor | None, v: Tensor | None, lanes: int, *, rest: Rest
+) -> list[Tensor]:
+    """The same, plane by plane: what XLA reduces over the last axis it holds, and over any other it reduces badly.
+
+    A plane is one class of all rows; or where the classes come last, so many of each row that lie side by side.
+    """
+    m = _only(tf.stop_gradient(tf.cast(tf.reduce_max(x, 1, keepdims=True), loss_dtype(x))), used)
+    own = _only_numbers(tf.cast(_at_label(x, labels), m.dtype) - m, used)
+    others_than = labels if v is not None or rest is Rest.OTHERS else None
+    if lanes == 1:
+        others, ties, summed = _sums_of_planes(x, m, others_than, used, v)
+    else:
+        if others_than is not None:  # in its lane the plane it is in, and in every other none
+            others_than = tf.where(labels % lanes == tf.range(lanes), labels // lanes, -1)
+        x, v = (None if array is None else tf.reshape(array, [-1, x.shape[1] // lanes, lanes]) for array in (x, v))
+        by_row = (None if array is None else array[:, tf.newaxis] for array in (m, others_than, used))
+        others, ties, summed = (class_sum(sums[:, 0], 1) for sums in _sums_of_planes(x, *by_row, v))
+    if rest is Rest.NONE:
+        summed = tf.zeros_like(own)
+    elif others_than is None:
+        summed = _without(own, summed)
+    return [m, _only(tf.math.log1p(others + (ties - 1)), used), own, summed]
+
+
+def _sums_of_planes(
+    x: Tensor, m: Tensor, labels: Tensor | None, used: Tensor | None, v: Tensor | None
+) -> Sequence[Tensor]:
+    """Σ exp(z) without the maxima, Σ (1 + z) of these, and Σ v_k·z_k, which leaves out the label if there is one."""
+
+    def add(k: Tensor, others: Tensor, ties: Tensor, rest: Tensor) -> tuple[Tensor, ...]:
         z = _only_numbers(tf.cast(x[:, k, tf.newaxis], m.dtype) - m, used)
-        top, e, mine, zeros = z == 0, tf.exp(z), labels == k, tf.zeros_like(z)
+        top, e, zeros = z == 0, tf.exp(z), tf.zeros_like(z)
         weighted = z if v is None else _weighted(v[:, k, tf.newaxis], z)
-        return (
-            k + 1,
-            others + tf.where(top, zeros, e),
-            ties + tf.where(top, 1 + z, zeros),
-            tf.where(mine, z, own),
-            rest + tf.where(mine, zeros, weighted),
-        )
+        weighted = weighted if labels is None else tf.where(labels == k, zeros, weighted)
+        return k + 1, others + tf.where(top, zeros, e), ties + tf.where(top, 1 + z, zeros), rest + weighted
 
     def step(k: Tensor, *sums: Tensor) -> tuple[Tensor, ...]:
         for _ in range(PLANES):
             k, *sums = add(k, *sums)
         return k, *sums
 
-    zeros = tf.zeros_like(m)
+    zeros = tf.zeros_like(x[:, :1], m.dtype)
     steps, left = divmod(x.shape[1], PLANES)
-    sums = tf.while_loop(
-        lambda k, *_: k < steps * PLANES, step, (0, zeros, zeros, zeros, zeros), maximum_iterations=steps
-    )
+    sums = tf.while_loop(lambda k, *_: k < steps * PLANES, step, (0, zeros, zeros, zeros), maximum_iterations=steps)
     for _ in range(left):
         sums = add(*sums)
-    _, others, ties, own, summed = sums
-    return [m, _only(tf.math.log1p(others + (ties - 1)), used), own, summed if rest is not Rest.NONE else zeros]
+    return sums[1:]
 
 
 Fixed = tuple[Tensor, Tensor | None, Tensor, Tensor]
@@ -307,9 +336,8 @@ def class_gradient(
     v: Tensor | None,
 ) -> Tensor:
     """To some of the classes: a label that is not among them is any other number."""
-    scaled = _softmax_times(x, m, L, g, used)
     spread = g_rest if v is None else g_rest * v
-    return tf.where(is_label(labels, 1, x), scaled + g_own, scaled + spread)
+    return _softmax_times(x, m, L, g, used) + tf.where(is_label(labels, 1, x), g_own, spread)
 
 
 def _row_second(
@@ -396,11 +424,10 @@ def _others(e: Tensor, z: Tensor, axis: int) -> Tensor:
     """Σ exp(z) without one maximum, which keeps a confident row's digits.
 
     Each maximum is exp(0) = 1: the sum omits all of them, and all but one are put back. Not as a count: forward-mode
-    derivatives may go through these very operations, and not through the custom gradient, and there 1 + z has the
-    derivative of exp(z).
+    derivatives may go through these very operations, and not through the custom gradient.
     """
-    top, nothing = z == 0, tf.constant(0, z.dtype)
-    return class_sum(tf.where(top, nothing, e), axis) + (class_sum(tf.where(top, 1 + z, nothing), axis) - 1)
+    others = tf.where(z == 0, tf.constant(0, z.dtype), e)
+    return class_sum(others, axis) + (class_sum(e - others, axis) - 1)
 
 
 def _softmax_times(x: Tensor, m: Tensor, L: Tensor, g: Tensor, used: Tensor | None, axis: int = 1) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
-from math import prod
+from math import ceil, prod
 from typing import Any, NamedTuple
 
 import torch
@@ -29,15 +29,17 @@ Part = tuple[slice, ...]
 
 
 def parts(shape: tuple[int, ...], dim: int, size: int) -> Iterator[Part]:
-    """Indices that cut a shape into parts of about that size, along all axes but the classes': the first ones first.
+    """Indices that cut a shape into parts along all axes but the classes', the first ones first.
 
-    They are alike, for a small one costs as many calls as a large one.
+    Of about that size, at most half as much again; and alike, for a small part costs as many calls as a large one.
     """
     lengths = list(shape)
     for axis, length in enumerate(shape):
-        if axis != dim and length:
-            pieces = min(length, max(1, round(prod(lengths) / size)))
-            lengths[axis] = -(-length // pieces)
+        total = prod(lengths)
+        if axis != dim and total:
+            most = max(1, 3 * size * length // (2 * total))
+            pieces = max(-(-length // most), ceil(total / size - 0.5))
+            lengths[axis] = -(-length // min(pieces, length))
     starts = (range(0, whole, max(1, length)) for whole, length in zip(shape, lengths, strict=True))
     for corner in product(*starts):
         yield tuple(slice(start, start + length) for start, length in zip(corner, lengths, strict=True))
@@ -154,12 +156,10 @@ def _others(e: Tensor, dim: int) -> Tensor:
     return torch.where(ones, 0.0, e).sum(dim, keepdim=True) + ties
 
 
-def _sum_others(
-    k: Coefficients, e: Tensor, own_e: Tensor, total: Tensor, less: Tensor, axis: int
-) -> None:
+def _sum_others(k: Coefficients, e: Tensor, own_e: Tensor, total: Tensor, less: Tensor, axis: int) -> None:
     """Sums the others by themselves where on is small and a wrong class has nearly all of the sum.
 
-    Elsewhere, if the label's is no maximum, the loss is at least on·log 2, beside which the sum less 1 has digits enough.
+    Elsewhere the sum less 1 has digits enough: if the label's is no maximum, the loss is at least on·log 2.
     """
     small = 2 * k.on < k.mass
     if small is not False and (near := (total < 2) & (own_e < 1) & small).any():

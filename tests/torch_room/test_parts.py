@@ -49,3 +49,15 @@ def test_what_is_masked_does_not_show_in_a_bit(spec: Spec, weighted: bool) -> No
         return loss.detach().numpy().tobytes(), gradient.numpy().tobytes()
 
     assert len({outcome(garbage) for garbage in (0.0, 1e30, np.inf, -np.inf, np.nan)}) == 1
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 5, 7, 11])
+def test_any_number_of_rows_of_soft_labels(classes: int) -> None:
+    """A block of soft labels is one part."""
+    random = np.random.default_rng(classes)
+    for rows in range(1, 9):
+        logits = torch.tensor(random.normal(size=(rows, classes)), requires_grad=True)
+        labels = torch.tensor(random.dirichlet(np.ones(classes), rows))
+        (gradient,) = torch.autograd.grad(smoothed_cross_entropy(logits, labels, 0.1), logits)
+        expected = (logits.detach().softmax(1) - (0.9 * labels + 0.1 / classes)) / rows
+        np.testing.assert_allclose(gradient, expected, rtol=1e-12, atol=1e-15)
