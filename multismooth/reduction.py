@@ -168,4 +168,4 @@ def _denominator(spec: Spec, positions: Positions, functions: Functions) -> Any:
     if spec.denominator != "valid" and not isinstance(class_weight, float):
         return functions.sum(class_weight)
     valid = functions.array(functions.size(loss)) if mask is None else functions.count(mask)
-    return valid if spec.denominator == "valid" or class_weight == 1 else valid * class_weight
+    return valid if spec.denominator == "valid" else valid * class_weight

@@ -68,6 +68,7 @@ def test_every_survivor_is_a_line_of_the_source_with_a_reason() -> None:
             files = [package.joinpath(*parts[:n]).with_suffix(".py") for n in range(2, len(parts))]
             source = next(file for file in files if file.is_file()).read_text(encoding="utf-8")
             written = {line.strip() for line in source.splitlines()}
+            assert f"def {parts[-1]}(" in source, mutant
             assert {line[2:] for line in lines if line.startswith("- ")} <= written, mutant
 
 
