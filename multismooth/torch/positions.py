@@ -258,10 +258,8 @@ def times(coefficient: Any, value: Any) -> Any:
 
 def _less(value: Tensor, coefficient: Any, statistic: Tensor) -> Tensor:
     """value − coefficient·statistic, where a coefficient of 0 skips its term: 0·−inf is no number."""
-    if isinstance(coefficient, float):
-        return value.sub(statistic, alpha=coefficient) if coefficient else value
-    if not isinstance(coefficient, Tensor):  # of a number of classes that is traced
-        return value - coefficient * statistic
+    if not isinstance(coefficient, Tensor):
+        return value - coefficient * statistic if coefficient else value
     skipped = (coefficient == 0) & statistic.isinf()
     return value - coefficient * statistic.masked_fill(skipped, 0.0)
 

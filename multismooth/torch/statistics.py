@@ -295,7 +295,7 @@ class _CompiledLabelStatistics(_LabelStatistics):
             unused = g == 0
             grad = torch.where(unused, 0.0, g * (z - L).exp())
             if ctx.smooths:
-                grad = grad + (g_rest if receivers is None else g_rest * receivers)
+                grad = grad + (g_rest if receivers is None else torch.where(g_rest == 0, 0.0, g_rest * receivers))
             own = torch.where(unused, 0.0, g * (logits.gather(ctx.dim, labels) - m - L).exp()) + g_own
             grad_logits = _only(grad, allowed).to(logits.dtype).scatter(ctx.dim, labels, own.to(logits.dtype))
         if ctx.needs_input_grad[2]:

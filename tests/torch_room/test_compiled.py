@@ -116,3 +116,15 @@ def test_a_bad_label_makes_its_row_nan() -> None:
     assert loss.isnan().nonzero().tolist() == [[1, 2]]
     (gradient,) = torch.autograd.grad(loss.sum(), logits)
     assert gradient.isnan().any(-1).nonzero().tolist() == [[1, 2]]
+
+
+def test_bad_class_weights_leave_what_is_masked_0() -> None:
+    """They cannot be refused here: what counts is NaN, and a gradient of 0 is no product with them."""
+    logits, labels, where = batch(1, 3, 4)
+    weight = torch.tensor([1.0, torch.nan, torch.inf, 1.0, 1.0], dtype=torch.float64)
+    compiled = torch.compile(smoothed_cross_entropy, backend="aot_eager", fullgraph=True)
+    loss = compiled(logits, labels, 0.1, where=where, class_weight=weight)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert loss.isnan()
+    assert (gradient[~where] == 0).all()
+    assert gradient[where].isnan().any(-1).all()
