@@ -7,6 +7,7 @@ m + L has the right derivative, softmax(x), all the same.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from enum import Enum
 from functools import partial
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from multismooth.blocks import classes_of_block
+from multismooth.blocks import SIZES, classes_of_block
 from multismooth.tensorflow.graphs import BLOCK, as_graph, compiles_with_xla, in_blocks
 
 Tensor = tf.Tensor
@@ -105,7 +106,7 @@ def _product(lengths: list[Any]) -> Any:
 
 
 def _blocks(shape: tf.TensorShape, axis: int) -> int | None:
-    """The axis of the view that is cut into blocks; None for few logits, and for XLA, which needs none."""
+    """The axis of the view that is cut into blocks; None for few logits, and for XLA."""
     if compiles_with_xla():
         return None
     if None in shape:
@@ -191,10 +192,15 @@ def _indices(classes: Tensor) -> Tensor:
 
 
 def _lanes(x: Tensor) -> int | None:
-    """How many classes of a row make a plane, or None for those that take another way."""
+    """How many classes of a row make a plane, or None for those that take another way: no more than ``MANY`` planes.
+
+    Of rows about twice as many as there are planes, for the sums of all lanes are read and written at each step.
+    """
+    classes = x.shape[1]
     if len(x.shape) == 3:
-        return 1 if x.shape[1] <= MANY else None
-    return classes_of_block(x.shape[1])
+        return 1 if classes <= MANY else None
+    planes = [n for n in range(2, MANY + 1) if classes % n == 0 and classes // n >= SIZES[0]]
+    return classes // min(planes, key=lambda n: abs(n - math.sqrt(classes / 2))) if planes else None
 
 
 def _row_by_planes(
@@ -241,7 +247,9 @@ def _sums_of_planes(
 
     zeros = tf.zeros_like(x[:, :1], m.dtype)
     steps, left = divmod(x.shape[1], PLANES)
-    sums = tf.while_loop(lambda k, *_: k < steps * PLANES, step, (0, zeros, zeros, zeros), maximum_iterations=steps)
+    sums: Any = (0, zeros, zeros, zeros)
+    if steps:  # XLA cannot differentiate a loop of none
+        sums = tf.while_loop(lambda k, *_: k < steps * PLANES, step, sums, maximum_iterations=steps)
     for _ in range(left):
         sums = add(*sums)
     return sums[1:]

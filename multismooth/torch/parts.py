@@ -9,7 +9,7 @@ values, which nobody differentiates or traces.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import product
+from itertools import pairwise, product
 from math import ceil, prod
 from typing import Any, NamedTuple
 
@@ -31,18 +31,19 @@ Part = tuple[slice, ...]
 def parts(shape: tuple[int, ...], dim: int, size: int) -> Iterator[Part]:
     """Indices that cut a shape into parts along all axes but the classes', the first ones first.
 
-    Of about that size, at most half as much again; and alike, for a small part costs as many calls as a large one.
+    Of about that size, at most half as much again; and alike, for a small part costs as many calls as a large one. None
+    is larger than the first.
     """
-    lengths = list(shape)
+    lengths, cuts = list(shape), []
     for axis, length in enumerate(shape):
-        total = prod(lengths)
+        total, pieces = prod(lengths), 1
         if axis != dim and total:
             most = max(1, 3 * size * length // (2 * total))
-            pieces = max(-(-length // most), ceil(total / size - 0.5))
-            lengths[axis] = -(-length // min(pieces, length))
-    starts = (range(0, whole, max(1, length)) for whole, length in zip(shape, lengths, strict=True))
-    for corner in product(*starts):
-        yield tuple(slice(start, start + length) for start, length in zip(corner, lengths, strict=True))
+            pieces = min(length, max(ceil(length / most), ceil(total / size - 0.5)))
+            lengths[axis] = ceil(length / pieces)
+        ends = [-(-i * length // pieces) for i in range(pieces + 1)]
+        cuts.append([slice(*ends) for ends in pairwise(ends)])
+    return product(*cuts)
 
 
 def cut(value: Any, part: Part | None) -> Any:
@@ -81,7 +82,7 @@ def label_part(
     ``out`` may be x. The rest is the sum over all classes where the label's may be taken off it.
     """
     m, less, own, rest = row.unbind()
-    zero = less  # PyTorch scatters one number three times slower.
+    zero = less  # until it is written to, after both scatters; PyTorch scatters a number three times slower
     z, absent = _shifted(x, allowed, m, out, axis)
     torch.gather(z, axis, labels, out=own)
     if smooths:
@@ -98,7 +99,8 @@ def label_part(
         return
     share = _slope_of_L(slopes, m, less) / total
     if smooths and k.receivers is None and axis != x.dim() - 1:
-        torch.addcmul(torch.as_tensor(slopes.rest, dtype=e.dtype), e, share, out=e)  # slow where share is of each row
+        # One pass in the place of two; but slower where the share is one number along the last axis.
+        torch.addcmul(torch.as_tensor(slopes.rest, dtype=e.dtype), e, share, out=e)
     else:
         e.mul_(share)
         if smooths:

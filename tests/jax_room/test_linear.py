@@ -207,7 +207,7 @@ def test_the_logits_are_never_held(reduction: str) -> None:
 
 @pytest.mark.parametrize("ignore_index", [None, -100])
 def test_few_rows_hold_less_than_a_kernel(ignore_index: int | None) -> None:
-    """Neither its transpose nor the product that is added to its gradient: three rows' logits, and a part of it."""
+    """Neither its transpose nor the product that is added to its gradient: the block's logits, and a part of that."""
     rows, features, classes, block = 512, 256, 65536, 16
     shapes = [ShapeDtypeStruct(shape, "float32") for shape in ((rows, features), (features, classes))]
 

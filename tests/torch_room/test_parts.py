@@ -37,14 +37,16 @@ def test_invalid_vectors(vector: Vector) -> None:
 
 @pytest.mark.parametrize("spec", [Spec(), Spec(0.1), Spec(0.1, "others", z_loss=0.1)], ids=repr)
 @pytest.mark.parametrize("weighted", [False, True], ids=["where", "sample_weight"])
-def test_what_is_masked_does_not_show_in_a_bit(spec: Spec, weighted: bool) -> None:
+@pytest.mark.parametrize("axis", [0, 1], ids=["planes", "rows"])
+def test_what_is_masked_does_not_show_in_a_bit(spec: Spec, weighted: bool, axis: int) -> None:
     """Nor in the sign of a 0, where the cotangent is negative."""
     where = torch.tensor([True, False, True, False])
     mask = {"sample_weight": where.float()} if weighted else {"where": where}
 
     def outcome(garbage: float) -> tuple[Any, Any]:
         logits = torch.arange(12.0).reshape(4, 3).masked_fill(~where[:, None], garbage).requires_grad_()
-        loss = smoothed_cross_entropy(logits, torch.tensor([0, 1, 2, 0]), spec, **mask)
+        given = logits if axis == 1 else logits.T
+        loss = smoothed_cross_entropy(given, torch.tensor([0, 1, 2, 0]), spec, axis=axis, **mask)
         (gradient,) = torch.autograd.grad(loss, logits, torch.tensor(-1.0))
         return loss.detach().numpy().tobytes(), gradient.numpy().tobytes()
 
