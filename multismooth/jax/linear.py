@@ -338,7 +338,8 @@ def _plus_product(sums: Array, hidden: Array, slope: Array) -> Array:
     def by_classes(sums: Array, hidden: Array, slope: Array) -> Array:
         def add(start: Any, size: int, sums: Array) -> Array:
             here, some = (jax.lax.dynamic_slice_in_dim(array, start, size, 1) for array in (sums, slope))
-            return jax.lax.dynamic_update_slice_in_dim(sums, plus(here, hidden, some), start, 1)
+            # Widened, for XLA refuses some products of bfloat16 in a loop; it widens the others itself.
+            return jax.lax.dynamic_update_slice_in_dim(sums, plus(here, widened(hidden), widened(some)), start, 1)
 
         whole = classes // size
         sums = jax.lax.fori_loop(0, whole, lambda i, sums: add(i * size, size, sums), sums)
