@@ -194,11 +194,14 @@ def _indices(classes: Tensor) -> Tensor:
 def _lanes(x: Tensor) -> int | None:
     """How many classes of a row make a plane, or None for those that take another way: no more than ``MANY`` planes.
 
-    Of rows about twice as many as there are planes, for the sums of all lanes are read and written at each step.
+    Of rows about twice as many as there are planes, for the sums of all lanes are read and written at each step. Not of
+    rows in half precision, which XLA would widen as a whole before the loop.
     """
     classes = x.shape[1]
     if len(x.shape) == 3:
         return 1 if classes <= MANY else None
+    if x.dtype != loss_dtype(x):
+        return None
     planes = [n for n in range(2, MANY + 1) if classes % n == 0 and classes // n >= SIZES[0]]
     return classes // min(planes, key=lambda n: abs(n - math.sqrt(classes / 2))) if planes else None
 
