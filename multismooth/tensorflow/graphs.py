@@ -1,7 +1,7 @@
 """How the arithmetic on logits is run: as one graph in eager mode, and in blocks that stay in the cache.
 
 TensorFlow writes the result of every operation to memory of its own, unless in a graph it may overwrite the argument.
-With many logits most of the time goes there. Under XLA the sums go another way, by planes.
+With many logits most of the time goes there. Under XLA most sums go another way, by planes.
 """
 
 from __future__ import annotations

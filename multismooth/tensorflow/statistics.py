@@ -45,7 +45,7 @@ MANY = 256
 
 
 PLANES = 4
-"""Classes of one step through planes, for the sums are read and written at each."""
+"""Those of one step, for the sums are read and written at each."""
 
 
 def loss_dtype(logits: Tensor) -> tf.DType:
@@ -209,7 +209,7 @@ def _lanes(x: Tensor) -> int | None:
 def _row_by_planes(
     x: Tensor, labels: Tensor, used: Tensor | None, v: Tensor | None, lanes: int, *, rest: Rest
 ) -> list[Tensor]:
-    """The same, plane by plane: what XLA reduces over the last axis it holds, and over any other it reduces badly.
+    """As ``row_statistics``, by planes: what XLA reduces over the last axis it holds, over others it reduces badly.
 
     A plane is one class of all rows; or where the classes come last, so many of each row that lie side by side.
     """

@@ -1,12 +1,14 @@
 """The way of many logits, part by part, taken by few: all vectors, and what is masked."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from multismooth import InputError, Spec
 from multismooth.torch import fused, smoothed_cross_entropy
@@ -38,15 +40,20 @@ def test_invalid_vectors(vector: Vector) -> None:
 @pytest.mark.parametrize("spec", [Spec(), Spec(0.1), Spec(0.1, "others", z_loss=0.1)], ids=repr)
 @pytest.mark.parametrize("weighted", [False, True], ids=["where", "sample_weight"])
 @pytest.mark.parametrize("axis", [0, 1], ids=["planes", "rows"])
-def test_what_is_masked_does_not_show_in_a_bit(spec: Spec, weighted: bool, axis: int) -> None:
+@pytest.mark.parametrize("soft", [False, True], ids=["indices", "soft"])
+def test_what_is_masked_does_not_show_in_a_bit(spec: Spec, weighted: bool, axis: int, soft: bool) -> None:
     """Nor in the sign of a 0, where the cotangent is negative."""
     where = torch.tensor([True, False, True, False])
     mask = {"sample_weight": where.float()} if weighted else {"where": where}
+    labels = torch.tensor([0, 1, 2, 0])
+    if soft:
+        labels = functional.one_hot(labels, 3).float() if axis == 1 else functional.one_hot(labels, 3).float().T
+        spec = replace(spec, spread="uniform")
 
     def outcome(garbage: float) -> tuple[Any, Any]:
         logits = torch.arange(12.0).reshape(4, 3).masked_fill(~where[:, None], garbage).requires_grad_()
         given = logits if axis == 1 else logits.T
-        loss = smoothed_cross_entropy(given, torch.tensor([0, 1, 2, 0]), spec, axis=axis, **mask)
+        loss = smoothed_cross_entropy(given, labels, spec, axis=axis, **mask)
         (gradient,) = torch.autograd.grad(loss, logits, torch.tensor(-1.0))
         return loss.detach().numpy().tobytes(), gradient.numpy().tobytes()
 
