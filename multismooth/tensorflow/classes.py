@@ -13,7 +13,7 @@ import tensorflow as tf
 from multismooth.checks import Batch, Layout
 from multismooth.lowering import ClassSums, Functions, smooths, xlogx
 from multismooth.spec import Spec
-from multismooth.tensorflow.statistics import is_label, loss_dtype
+from multismooth.tensorflow.rows import is_label, loss_dtype
 
 
 class Shares(NamedTuple):

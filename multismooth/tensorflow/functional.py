@@ -15,7 +15,8 @@ from multismooth.reduction import Positions, Totals
 from multismooth.spec import Spec, as_spec
 from multismooth.tensorflow.classes import along, at_label, class_sums, shares
 from multismooth.tensorflow.projection import Projection, projected_statistics
-from multismooth.tensorflow.statistics import Rest, label_statistics, loss_dtype, soft_statistics
+from multismooth.tensorflow.rows import Rest, loss_dtype
+from multismooth.tensorflow.statistics import label_statistics, soft_statistics
 
 Array = tf.Tensor | tf.Variable | np.ndarray
 
@@ -61,14 +62,15 @@ def smoothed_cross_entropy(
 
     Masked positions contribute exactly 0, with a gradient of 0, whatever their logits hold. Where nothing counts the
     sum is 0 and the mean what ``spec.empty`` says. A logit of −inf under q_k > 0 gives +inf with a finite gradient; a
-    row that holds +inf or NaN gives NaN. Derivatives of every
-    order are exact, to logits, soft labels, sample_weight, class_weight and prior.
+    row that holds +inf or NaN gives NaN. Derivatives of every order are exact, to logits, soft labels, sample_weight,
+    class_weight and prior.
 
     Raises:
         InputError: a wrong shape, dtype or option; or a bad value where it can be read at once, in eager mode on
             the CPU; elsewhere the position's loss and gradient are NaN.
 
-    The number of classes must be static; the other dimensions may be unknown.
+    The number of classes must be static; the other dimensions may be unknown. A gradient that is taken of
+    ``tf.vectorized_map`` from outside goes past the custom one: with XLA and in half precision it raises a LookupError.
 
     >>> import tensorflow as tf
     >>> logits = tf.zeros([2, 3, 4])  # [batch, time, classes]

@@ -14,15 +14,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from multismooth.tensorflow.graphs import as_graph, compiles_with_xla
-from multismooth.tensorflow.statistics import (
-    LabelRow,
-    Rest,
-    class_gradient,
-    label_statistics,
-    loss_dtype,
-    receivers_gradient,
-    row_statistics,
-)
+from multismooth.tensorflow.rows import Rest, loss_dtype, row_statistics
+from multismooth.tensorflow.statistics import LabelRow, class_gradient, label_statistics, receivers_gradient
 
 Tensor = tf.Tensor
 

@@ -1,0 +1,141 @@
+"""Sums over the classes of each row of logits, with the operations that TensorFlow does fastest.
+
+For a row x with m = max x and v the classes' shares,
+
+    L = log Σ_k exp(x_k − m),        own = x_y − m,        rest = Σ_{k≠y} v_k·(x_k − m)
+
+L is log1p of the sum without one maximum, which keeps a confident row's digits. XLA has another way to the same sums,
+``planes``.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import tensorflow as tf
+
+from multismooth.blocks import classes_of_block
+from multismooth.tensorflow.graphs import compiles_with_xla
+
+Tensor = tf.Tensor
+
+
+class Rest(Enum):
+    """How the statistic ``rest`` is summed."""
+
+    NONE = "not at all: nobody but the label receives anything"
+    OTHERS = "over the other classes"
+    ALL = "over all classes, less the label: where that receives the most, the loss loses no digits"
+
+
+MANY = 256
+"""Classes whose sum one by one stays within the bounds: its rounding is about √K / 3 half-ULP, 5 at this many."""
+
+
+def loss_dtype(logits: Tensor) -> tf.DType:
+    """The dtype that the loss is computed and returned in."""
+    return tf.float64 if logits.dtype == tf.float64 else tf.float32
+
+
+def row_statistics(x: Tensor, labels: Tensor, used: Tensor | None, v: Tensor | None, *, rest: Rest) -> list[Tensor]:
+    """Of a view, the class axis kept with length 1; last come the sum without one maximum, and exp(x − m)."""
+    x = tf.cast(x, loss_dtype(x))
+    size = None if len(x.shape) == 3 or compiles_with_xla() else classes_of_block(x.shape[1])
+    maxima = x if size is None else tf.reduce_max(_in_classes(x, size), 2)
+    m = only(tf.stop_gradient(tf.reduce_max(maxima, 1, keepdims=True)), used)
+    z = only_numbers(x - m, used)
+    e = tf.exp(z)
+    others = others_of(e, z, 1) if size is None else _others_by_blocks(_in_classes(e, size), tf.argmax(maxima, 1))
+    return [m, only(tf.math.log1p(others), used), *_own_and_rest(z, labels, v, rest), others, e]
+
+
+def _own_and_rest(z: Tensor, labels: Tensor, v: Tensor | None, rest: Rest) -> tuple[Tensor, Tensor]:
+    own = take_label(z, labels)
+    match rest:
+        case Rest.NONE:
+            return own, tf.zeros_like(own)
+        case Rest.ALL if v is None:
+            return own, without(own, class_sum(z, 1))
+        case _:
+            weighted = z if v is None else weighted_by(v, z)
+            return own, class_sum(tf.where(is_label(labels, 1, z), tf.zeros_like(z), weighted), 1)
+
+
+def without(own: Tensor, whole: Tensor) -> Tensor:
+    """The sum over all classes less the label's, whose −inf is the loss's too."""
+    return tf.where(tf.math.is_inf(own), whole, whole - own)
+
+
+def _in_classes(x: Tensor, size: int) -> Tensor:
+    return tf.reshape(x, [-1, x.shape[1] // size, size])
+
+
+def _others_by_blocks(e: Tensor, first: Tensor) -> Tensor:
+    """Σ exp(z) without one maximum, which lies in the block ``first``: all other blocks, and what else is in that."""
+    first = first[:, tf.newaxis]
+    sums, block = tf.reduce_sum(e, 2), tf.gather(e, first, batch_dims=1)[:, 0]
+    return class_sum(tf.where(is_label(first, 1, sums), tf.zeros_like(sums), sums), 1) + others_of(block, block - 1, 1)
+
+
+def is_label(labels: Tensor, axis: int, like: Tensor) -> Tensor:
+    """Where the class is the label's, in the shape of the logits."""
+    classes = like.shape[axis]
+    shape = [1] * len(like.shape)
+    shape[axis] = classes
+    return tf.reshape(tf.range(classes, dtype=labels.dtype), shape) == labels
+
+
+def class_sum(values: Tensor, axis: int) -> Tensor:
+    """Σ over the classes, whose axis is kept.
+
+    TensorFlow adds in pairs over the last axis and one by one over any other, which over many classes loses digits:
+    there the classes are added by parts.
+    """
+    classes, rank = values.shape[axis], len(values.shape)
+    if classes <= MANY or axis == rank - 1:
+        return tf.reduce_sum(values, axis, keepdims=True)
+    sizes = [MANY] * (classes // MANY) + [classes % MANY] * (classes % MANY > 0)
+    parts = [tf.reduce_sum(part, axis, keepdims=True) for part in tf.split(values, sizes, axis)]
+    return class_sum(tf.concat(parts, axis), axis)
+
+
+def others_of(e: Tensor, z: Tensor, axis: int) -> Tensor:
+    """Σ exp(z) without one maximum, which keeps a confident row's digits.
+
+    Each maximum is exp(0) = 1: the sum omits all of them, and all but one are put back. Not as a count: forward-mode
+    derivatives may go through these very operations, and not through the custom gradient.
+    """
+    others = tf.where(z == 0, tf.constant(0, z.dtype), e)
+    return class_sum(others, axis) + (class_sum(e - others, axis) - 1)
+
+
+def take_label(z: Tensor, labels: Tensor) -> Tensor:
+    """z_y of a view."""
+    if len(z.shape) == 2:
+        return tf.gather(z, labels, batch_dims=1)
+    outer, classes, inner = (tf.cast(length, tf.int64) for length in tf.unstack(tf.shape(z)))
+    a = tf.reshape(tf.range(outer), [-1, 1, 1])
+    index = (a * classes + tf.cast(labels, tf.int64)) * inner + tf.range(inner)
+    return tf.gather(tf.reshape(z, [-1]), index)
+
+
+def only(values: Tensor, used: Tensor | None) -> Tensor:
+    return values if used is None else tf.where(used, values, tf.zeros_like(values))
+
+
+def only_numbers(values: Tensor, used: Tensor | None) -> Tensor:
+    """The same in an operation that may overwrite its argument."""
+    return values if used is None else tf.math.multiply_no_nan(values, tf.cast(used, values.dtype))
+
+
+def weighted_by(coefficients: Tensor, z: Tensor) -> Tensor:
+    """The product, where a coefficient of 0 skips a −inf: 0·−inf is no number.
+
+    Its own derivatives must be right too: forward mode and ``tf.vectorized_map`` go past the custom gradient.
+    """
+    return coefficients * slope_of(coefficients, z)
+
+
+def slope_of(coefficients: Tensor, z: Tensor) -> Tensor:
+    """The derivative to the coefficients; a term that is skipped under a −inf logit has none."""
+    return tf.where((coefficients == 0) & tf.math.is_inf(z), tf.zeros_like(z), z)
