@@ -247,8 +247,8 @@ class _SoftStatistics(Function):
 class _CompiledLabelStatistics(_LabelStatistics):
     """Dynamo traces no Function that has a jvp of its own.
 
-    A compiler makes each sum and the gradient on its way through the logits. A class's index is compared with the label
-    only where no sum over all will do, for comparisons take as long as all the rest.
+    A compiler makes each sum and the gradient on its way through the logits. Along a row each class's index is compared
+    with the label only where no sum over all will do, for these comparisons take as long as all the rest.
     """
 
     jvp = Function.jvp
@@ -275,7 +275,7 @@ class _CompiledLabelStatistics(_LabelStatistics):
             return m, L, own, torch.zeros_like(L)
         if outweighs:
             # A label's −inf makes the loss infinite, whatever the others add to it.
-            return m, L, own, torch.where(own.isinf(), 0.0, z.sum(dim, keepdim=True) - own)
+            return m, L, own, torch.where(own == -torch.inf, 0.0, z.sum(dim, keepdim=True) - own)
         hit = _hit(logits, labels, dim)
         skipped = hit if receivers is None else hit | (receivers == 0)
         rest = torch.where(skipped, 0.0, z if receivers is None else receivers * z)
@@ -294,10 +294,17 @@ class _CompiledLabelStatistics(_LabelStatistics):
             # A row that no cotangent reaches may hold NaN. For every class one comparison is made, not three.
             unused = g == 0
             grad = torch.where(unused, 0.0, g * (z - L).exp())
-            if ctx.smooths:
-                grad = grad + (g_rest if receivers is None else torch.where(g_rest == 0, 0.0, g_rest * receivers))
-            own = torch.where(unused, 0.0, g * (logits.gather(ctx.dim, labels) - m - L).exp()) + g_own
-            grad_logits = _only(grad, allowed).to(logits.dtype).scatter(ctx.dim, labels, own.to(logits.dtype))
+            rest = torch.zeros_like(g) if not ctx.smooths else g_rest
+            if ctx.smooths and receivers is not None:
+                rest = torch.where(g_rest == 0, 0.0, g_rest * receivers)
+            if ctx.dim < logits.dim() - 1:
+                # A plane's class is one number, and its labels are compared side by side: a scatter would jump about.
+                grad = grad + torch.where(_hit(logits, labels, ctx.dim), g_own, rest)
+                grad_logits = _only(grad, allowed).to(logits.dtype)
+            else:
+                own = torch.where(unused, 0.0, g * (logits.gather(ctx.dim, labels) - m - L).exp()) + g_own
+                grad = _only(grad + rest, allowed).to(logits.dtype)
+                grad_logits = grad.scatter(ctx.dim, labels, own.to(logits.dtype))
         if ctx.needs_input_grad[2]:
             unused = _hit(logits, labels, ctx.dim) | (g_rest == 0)
             rest = _slope(g_rest, receivers, z).masked_fill(unused, 0.0)
