@@ -35,8 +35,8 @@ Add = Callable[[Any, Tensor, Sequence[Tensor]], Sequence[Tensor]]
 STEP = 16
 """Planes of one step of the loop, for what it collects is read and written at each."""
 
-PAST = "with XLA, half precision has derivatives inside of tf.vectorized_map only"
-"""Why what goes past the custom gradient raises."""
+PAST = "XLA has none in half precision past the custom gradient, where tf.vectorized_map goes: take it inside of that"
+"""Why a gradient raises."""
 
 
 def lanes_of(x: Tensor) -> int | None:

@@ -294,9 +294,7 @@ class _CompiledLabelStatistics(_LabelStatistics):
             # A row that no cotangent reaches may hold NaN. For every class one comparison is made, not three.
             unused = g == 0
             grad = torch.where(unused, 0.0, g * (z - L).exp())
-            rest = torch.zeros_like(g) if not ctx.smooths else g_rest
-            if ctx.smooths and receivers is not None:
-                rest = torch.where(g_rest == 0, 0.0, g_rest * receivers)
+            rest = g_rest if receivers is None else torch.where(g_rest == 0, 0.0, g_rest * receivers)
             if ctx.dim < logits.dim() - 1:
                 # A plane's class is one number, and its labels are compared side by side: a scatter would jump about.
                 grad = grad + torch.where(_hit(logits, labels, ctx.dim), g_own, rest)
