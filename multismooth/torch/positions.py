@@ -184,9 +184,9 @@ def label_losses(
     spec: Spec, batch: Batch, targets: Targets, k: Coefficients, row: list[Tensor], good: bool, *, totals: bool
 ) -> Losses:
     """From m, L, x_y − m and Σ_{k≠y} v_k·(x_k − m) of each position."""
-    # A number times what is not kept has a derivative of 0.
-    linear = spec.z_loss == 0 and not any(isinstance(coefficient, Tensor) for coefficient in (k.on, k.off, k.mass))
-    (m, L, own, rest), keep = _kept(spec, batch, targets, row, linear=linear)
+    # The loss's derivative to a statistic is then a number, which 0 can be multiplied with.
+    constant = spec.z_loss == 0 and not any(isinstance(coefficient, Tensor) for coefficient in (k.on, k.off, k.mass))
+    (m, L, own, rest), keep = _kept(spec, batch, targets, row, constant=constant)
     loss = _less(_less(times(k.mass, L), k.on, own), k.off, rest)
     nll = L - own if totals else None
     return _losses(spec, batch, targets, _without(loss, k.entropy), nll, (m, L), keep, good)
@@ -236,7 +236,7 @@ def _losses(
 
 
 def _kept(
-    spec: Spec, batch: Batch, targets: Targets, statistics: list[Tensor], *, linear: bool = False
+    spec: Spec, batch: Batch, targets: Targets, statistics: list[Tensor], *, constant: bool = False
 ) -> tuple[list[Tensor], Tensor | None]:
     """The statistics, and which are used: those that count, and of weight 0 the ones that are numbers.
 
@@ -250,7 +250,7 @@ def _kept(
         number = number if targets.bad is None else number & ~targets.bad
         live = (weight != 0) | number
         keep = live if keep is None else keep & live
-    if torch.is_grad_enabled() and not linear:  # else the losses that are not kept are left out, and nothing is 0·NaN
+    if torch.is_grad_enabled() and not constant:  # else the losses not kept are left out, and nothing is 0·NaN
         statistics = [only(statistic, keep) for statistic in statistics]
     return statistics, keep
 
