@@ -18,11 +18,10 @@ from multismooth.tensorflow.rows import (
     MANY,
     Rest,
     class_sum,
-    is_label,
     loss_dtype,
     only,
     only_numbers,
-    others_of,
+    others_by_parts,
     take_label,
     weighted_by,
     without,
@@ -76,7 +75,7 @@ def _maxima(planes: Tensor) -> Tensor:
     if planes.dtype == loss_dtype(planes):
         return tf.stop_gradient(tf.reduce_max(planes, 1, keepdims=True))
     # XLA is slow to reduce what it has to widen.
-    lowest = tf.cast(tf.zeros_like(planes[:, :1]), loss_dtype(planes)) - math.inf
+    lowest = tf.zeros_like(planes[:, :1], loss_dtype(planes)) - math.inf
     return tf.stop_gradient(_collect(planes, [lowest], lambda _, x, m: [tf.maximum(m[0], x)])[0])
 
 
@@ -89,7 +88,7 @@ def _sums(
         others, ties, rest = sums
         z = only_numbers(x - m, used)
         top, e, zeros = z == 0, tf.exp(z), tf.zeros_like(z)
-        # Not a count of the maxima, for the reason that ``others_of`` tells.
+        # Not a count of the maxima, for the reason that ``rows.others_of`` tells.
         return others + tf.where(top, zeros, e), ties + tf.where(top, 1 + z, zeros), rest + _shared(k, z, but_for, v)
 
     others, ties, rest = _collect(planes, [tf.zeros_like(m)] * 3, add)
@@ -113,12 +112,11 @@ def _sums_by_lanes(
         z = only_numbers(x - m_of_lanes, used_of_lanes)
         return sums[0] + tf.exp(z), sums[1] + _shared(k, z, but_for, v)
 
-    zeros = tf.cast(tf.zeros_like(planes[:, :1]), m.dtype)
+    zeros = tf.zeros_like(planes[:, :1], m.dtype)
     sums, rest = (array[:, 0] for array in _collect(planes, [zeros] * 2, add))
     lane = tf.argmax(sums, 1, tf.int32)[:, tf.newaxis]
     z = only_numbers(tf.cast(take_label(x, lane + tf.range(0, x.shape[1], lanes)), m.dtype) - m, used)
-    others = tf.where(is_label(lane, 1, sums), tf.zeros_like(sums), sums)
-    return class_sum(others, 1) + others_of(tf.exp(z), z, 1), class_sum(rest, 1)
+    return others_by_parts(sums, lane, tf.exp(z), z), class_sum(rest, 1)
 
 
 def _shared(k: Any, z: Tensor, but_for: Tensor | None, v: Tensor | None) -> Tensor:

@@ -45,7 +45,12 @@ def row_statistics(x: Tensor, labels: Tensor, used: Tensor | None, v: Tensor | N
     m = only(tf.stop_gradient(tf.reduce_max(maxima, 1, keepdims=True)), used)
     z = only_numbers(x - m, used)
     e = tf.exp(z)
-    others = others_of(e, z, 1) if size is None else _others_by_blocks(_in_classes(e, size), tf.argmax(maxima, 1))
+    if size is None:
+        others = others_of(e, z, 1)
+    else:
+        blocks, first = _in_classes(e, size), tf.argmax(maxima, 1)[:, tf.newaxis]
+        block = tf.gather(blocks, first, batch_dims=1)[:, 0]
+        others = others_by_parts(tf.reduce_sum(blocks, 2), first, block, block - 1)
     return [m, only(tf.math.log1p(others), used), *_own_and_rest(z, labels, v, rest), others, e]
 
 
@@ -70,11 +75,10 @@ def _in_classes(x: Tensor, size: int) -> Tensor:
     return tf.reshape(x, [-1, x.shape[1] // size, size])
 
 
-def _others_by_blocks(e: Tensor, first: Tensor) -> Tensor:
-    """Σ exp(z) without one maximum, which lies in the block ``first``: all other blocks, and what else is in that."""
-    first = first[:, tf.newaxis]
-    sums, block = tf.reduce_sum(e, 2), tf.gather(e, first, batch_dims=1)[:, 0]
-    return class_sum(tf.where(is_label(first, 1, sums), tf.zeros_like(sums), sums), 1) + others_of(block, block - 1, 1)
+def others_by_parts(sums: Tensor, part: Tensor, e: Tensor, z: Tensor) -> Tensor:
+    """Σ exp(z) without one maximum, from the sums of a row's parts: e = exp(z) and z are the part's that it lies in."""
+    apart = tf.where(is_label(part, 1, sums), tf.zeros_like(sums), sums)
+    return class_sum(apart, 1) + others_of(e, z, 1)
 
 
 def is_label(labels: Tensor, axis: int, like: Tensor) -> Tensor:

@@ -297,12 +297,10 @@ class _CompiledLabelStatistics(_LabelStatistics):
             rest = g_rest if receivers is None else torch.where(g_rest == 0, 0.0, g_rest * receivers)
             if ctx.dim < logits.dim() - 1:
                 # A plane's class is one number, and its labels are compared side by side: a scatter would jump about.
-                grad = grad + torch.where(_hit(logits, labels, ctx.dim), g_own, rest)
-                grad_logits = _only(grad, allowed).to(logits.dtype)
+                grad_logits = (grad + torch.where(_hit(logits, labels, ctx.dim), g_own, rest)).to(logits.dtype)
             else:
                 own = torch.where(unused, 0.0, g * (logits.gather(ctx.dim, labels) - m - L).exp()) + g_own
-                grad = _only(grad + rest, allowed).to(logits.dtype)
-                grad_logits = grad.scatter(ctx.dim, labels, own.to(logits.dtype))
+                grad_logits = (grad + rest).to(logits.dtype).scatter(ctx.dim, labels, own.to(logits.dtype))
         if ctx.needs_input_grad[2]:
             unused = _hit(logits, labels, ctx.dim) | (g_rest == 0)
             rest = _slope(g_rest, receivers, z).masked_fill(unused, 0.0)

@@ -75,8 +75,10 @@ def test_few_results_of_the_logits_size(shape: tuple[int, ...], axis: int, most:
 @pytest.mark.parametrize("spread", ["uniform", "others"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_xla_holds_the_gradient_alone(shape: tuple[int, ...], axis: int, spread: str, dtype: str) -> None:
-    """Of all results outside of loops only the gradient has the logits' size, and in half precision their copy as
-    integers. XLA would hold what two sums share."""
+    """Of all results outside of loops only the gradient has the logits' size: XLA would hold what two sums share.
+
+    Logits in half precision are copied as integers.
+    """
 
     @tf.function(autograph=False, jit_compile=True)
     def step(logits: tf.Tensor, labels: tf.Tensor) -> Any:
