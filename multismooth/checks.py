@@ -399,9 +399,9 @@ def check_values(call: str, spec: Spec, batch: Batch, layout: Layout, read: Call
     ``read`` turns an array into NumPy's, or into ``UNREAD``. Positions that do not count are not checked. Returns
     whether every value is known to be good.
     """
-    values = batch._replace(logits=UNREAD, **{name: _read(read, getattr(batch, name)) for name in Batch._fields[1:]})
+    values = Batch(UNREAD, *(None if array is None else read(array) for array in batch[1:]))
     _check_class_numbers(call, values)
-    counts = _counts(spec, values, layout)
+    counts = counting(spec, values, layout)
     if counts is UNREAD:
         return False
     with np.errstate(invalid="ignore"):  # anything may stand where nothing counts
@@ -417,12 +417,8 @@ def check_values(call: str, spec: Spec, batch: Batch, layout: Layout, read: Call
     return spec.out_of_range == "raise" and all(array is not UNREAD for array in values[1:])
 
 
-def _read(read: Callable[[Any], Any], array: Any) -> Any:
-    return None if array is None else read(array)
-
-
-def _counts(spec: Spec, values: Batch, layout: Layout) -> Any:
-    """The positions that count, or UNREAD."""
+def counting(spec: Spec, values: Batch, layout: Layout) -> Any:
+    """The positions that count, or UNREAD, of values that are NumPy's."""
     if any(array is UNREAD for array in (values.labels, values.where, values.sample_weight)):
         return UNREAD
     shape = np.delete(values.labels.shape, layout.axis) if layout.soft else values.labels.shape

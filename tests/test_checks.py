@@ -18,7 +18,7 @@ from multismooth.checks import (
     check_linear,
     check_values,
 )
-from multismooth.numpy.functional import FUNCTIONS
+from multismooth.values import FUNCTIONS
 
 LAYOUT = Layout(axis=2, classes=4, soft=False)
 SOFT = Layout(axis=2, classes=4, soft=True)

@@ -13,13 +13,14 @@ PACKAGE = Path(multismooth.__file__).parent
 FRAMEWORKS = ("torch", "jax", "tensorflow", "keras", "flax", "optax")
 SECONDS = 0.3
 
-CORE = {"errors", "spec", "blocks", "lowering", "checks", "reduction", "dialects"}
+CORE = {"errors", "spec", "blocks", "lowering", "values", "checks", "reduction", "dialects"}
 ARROWS: dict[str, tuple[set[str], set[str]]] = {
     # the module or room: the parts of multismooth, and the packages, that it may import
     "errors": (set(), set()),
     "spec": ({"errors", "porting"}, set()),  # porting inside of as_native only, which test_native.py sees to
     "blocks": (set(), set()),
     "lowering": ({"spec"}, set()),
+    "values": ({"lowering"}, {"numpy"}),
     "checks": ({"errors", "spec", "lowering"}, {"numpy"}),
     "reduction": ({"errors", "spec", "lowering"}, set()),
     "dialects": ({"errors", "spec"}, set()),

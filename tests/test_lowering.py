@@ -10,7 +10,7 @@ import pytest
 
 from multismooth import Spec
 from multismooth.lowering import STEEPEST, ClassSums, Coefficients, divide, lower, lower_soft, smooths, xlogx
-from multismooth.numpy.functional import FUNCTIONS
+from multismooth.values import FUNCTIONS
 
 Vector = list[Fraction]
 

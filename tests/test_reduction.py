@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from multismooth import InputError, Spec, Totals, reduction
-from multismooth.numpy.functional import FUNCTIONS
 from multismooth.reduction import Positions
 from multismooth.spec import DENOMINATORS
+from multismooth.values import FUNCTIONS
 
 LOSS = np.array([[1.0, 2.0, 4.0], [8.0, 16.0, 32.0]])
 MASK = np.array([[True, True, False], [False, False, False]])

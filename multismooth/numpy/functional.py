@@ -35,9 +35,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from multismooth import checks, reduction
 from multismooth.checks import Batch, Described, Layout
-from multismooth.lowering import ClassSums, Functions, lower, lower_soft, xlogx
+from multismooth.lowering import ClassSums, lower, lower_soft, xlogx
 from multismooth.reduction import Positions, Totals
 from multismooth.spec import Spec, as_spec
+from multismooth.values import FUNCTIONS
 
 Float = NDArray[np.float64]
 
@@ -329,19 +330,6 @@ def _at(array: Any, labels: Any) -> Any:
 
 def _sum_where(condition: Any, array: Any) -> Any:
     return np.where(condition, array, 0.0).sum(-1)
-
-
-FUNCTIONS = Functions(
-    where=np.where,
-    log=np.log,
-    any=np.any,
-    sum=lambda values, axes=None, keepdims=False: np.sum(values, axes, keepdims=keepdims),
-    count=lambda condition: np.float64(np.count_nonzero(condition)),
-    array=np.float64,
-    ones_like=np.ones_like,
-    size=np.size,
-    length=len,
-)
 
 
 def describe(array: Any) -> Described | None:

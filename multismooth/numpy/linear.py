@@ -19,8 +19,9 @@ from numpy.typing import ArrayLike
 
 from multismooth import checks, reduction
 from multismooth.checks import Batch
-from multismooth.numpy.functional import FUNCTIONS, Float, describe, evaluate, pullback
+from multismooth.numpy.functional import Float, describe, evaluate, pullback
 from multismooth.spec import Spec, as_spec
+from multismooth.values import FUNCTIONS
 
 
 class LinearGradients(NamedTuple):

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from multismooth.errors import InputError
 from multismooth.lowering import ClassSums, lower
-from multismooth.numpy.functional import FUNCTIONS
 from multismooth.spec import Spec, brief
+from multismooth.values import FUNCTIONS
 
 
 class Target(NamedTuple):

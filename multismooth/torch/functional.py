@@ -9,7 +9,7 @@ from multismooth import checks, reduction
 from multismooth.checks import Batch
 from multismooth.reduction import Totals
 from multismooth.spec import Spec, as_spec
-from multismooth.torch import fused
+from multismooth.torch import fused, small
 from multismooth.torch.functions import describe, functions_for, read
 from multismooth.torch.positions import positions
 
@@ -89,6 +89,8 @@ def smoothed_cross_entropy(
     if inplace:
         fused.check_inplace(spec, batch, applies)
     if applies:
+        if good and not inplace and (loss := small.loss(spec, batch, layout)) is not None:
+            return loss
         return fused.loss(fused.Call(spec, layout, good), batch, inplace=inplace)
     at = positions(spec, batch, layout, good, totals=False)
     return reduction.reduce(spec, at, normalizer, functions_for(at.loss))

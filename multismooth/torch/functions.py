@@ -57,7 +57,7 @@ def read(array: Any) -> Any:
     """As NumPy's, if the values are at hand: not on another device, nor inside a transformation."""
     if not isinstance(array, Tensor):
         return np.asarray(array)
-    if array.device.type != "cpu":
+    if not array.is_cpu:
         return UNREAD
     array = array.detach() if array.requires_grad else array
     try:

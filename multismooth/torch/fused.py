@@ -72,7 +72,7 @@ def applies(batch: Batch) -> bool:
 
 def at_hand(array: Tensor | None) -> bool:
     """Whether this is nothing but a tensor of the processor's, or none."""
-    return array is None or (type(array) in (Tensor, Parameter) and array.device.type == "cpu")
+    return array is None or (type(array) in (Tensor, Parameter) and array.is_cpu)
 
 
 def _differentiated(array: Any) -> bool:

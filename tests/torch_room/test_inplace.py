@@ -12,10 +12,10 @@ SPEC = Spec(0.1, ignore_index=0)
 
 
 def batch(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
-    """A leaf, what a layer makes of it, and labels."""
+    """A leaf, what a layer makes of it, and labels: enough of them not to go the way of few."""
     draw = torch.Generator().manual_seed(0)
-    hidden = torch.randn(40, 7, generator=draw).to(dtype).requires_grad_()
-    return hidden, hidden + 0.5, torch.randint(7, (40,), generator=draw)
+    hidden = torch.randn(1200, 7, generator=draw).to(dtype).requires_grad_()
+    return hidden, hidden + 0.5, torch.randint(7, (1200,), generator=draw)
 
 
 def gradient(spec: Spec, scale: float, dtype: torch.dtype, *, inplace: bool) -> Tensor:
@@ -83,7 +83,7 @@ def test_what_cannot_be_is_refused(spec: Spec, leaf: bool, dtype: torch.dtype, f
 def test_nobody_else_may_want_a_gradient() -> None:
     _, logits, labels = batch()
     with pytest.raises(InputError, match="logits alone"):
-        smoothed_cross_entropy(logits, labels, SPEC, sample_weight=torch.ones(40, requires_grad=True), inplace=True)
+        smoothed_cross_entropy(logits, labels, SPEC, sample_weight=torch.ones(1200, requires_grad=True), inplace=True)
 
 
 def test_a_compiled_call_is_refused() -> None:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multismooth.lowering import ClassSums, lower
-from multismooth.numpy.functional import FUNCTIONS
 from multismooth.spec import Spec
+from multismooth.values import FUNCTIONS
 
 Array = NDArray[Any]
 Targets = Mapping[int, Array]

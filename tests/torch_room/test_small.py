@@ -1,0 +1,173 @@
+"""The way of few logits: which calls take it, in how many of PyTorch's, and to how many digits."""
+
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.profiler import ProfilerActivity, profile
+
+from multismooth import Spec
+from multismooth.torch import fused, small, smoothed_cross_entropy
+
+WHERE = torch.tensor([True, False, True, True, False, True])
+LABELS = torch.tensor([0, 4, 2, 1, 1, 3])
+SHAPES = {"rows": ((6, 5), -1), "planes": ((5, 6), 0), "images": ((2, 5, 3), 1), "one": ((5,), 0)}
+SPECS = [
+    Spec(0.1),
+    Spec(1.0),
+    Spec(0.3, "others", reduction="sum"),
+    Spec(0.1, "leaky", denominator="expected_class_weights"),
+    Spec(values=(2.0, 0.25), denominator="all"),
+    Spec(0.1, ignore_index=2, denominator="class_weights"),
+]
+
+
+def arrays(shape: str) -> dict[str, Any]:
+    """Logits, labels and a mask of this shape."""
+    size, axis = SHAPES[shape]
+    positions = [n for i, n in enumerate(size) if i != axis % len(size)]
+    logits = torch.linspace(-9, 4, 5 * len(LABELS))[torch.randperm(30, generator=torch.Generator().manual_seed(0))]
+    count = int(np.prod(positions))
+    labels, where = (given[:count].reshape(positions) for given in (LABELS, WHERE))
+    return {"logits": logits[: 5 * count].reshape(size), "labels": labels, "where": where, "axis": axis}
+
+
+def outcome(spec: Spec, g: float = 1.0, **given: Any) -> tuple[Tensor, Tensor]:
+    """The loss and g times its gradient."""
+    logits = given.pop("logits").detach().requires_grad_()
+    loss = smoothed_cross_entropy(logits, spec=spec, **given)
+    return loss.detach(), torch.autograd.grad(loss, logits, torch.tensor(g, dtype=loss.dtype))[0]
+
+
+def takes(**given: Any) -> bool:
+    with patch.object(fused, "loss", return_value=None):
+        return smoothed_cross_entropy(**given) is not None
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("spec", SPECS, ids=repr)
+def test_to_the_last_digit(spec: Spec, shape: str) -> None:
+    """Beside the way of many logits, in float64."""
+    given = arrays(shape)
+    assert takes(spec=spec, **given)
+    exact = outcome(spec, **given | {"logits": given["logits"].double()})
+    for got, expected in zip(outcome(spec, **given), exact, strict=True):
+        assert got.dtype == torch.float32
+        torch.testing.assert_close(got.double(), expected, rtol=2.0**-23, atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_is_rounded_once(dtype: torch.dtype) -> None:
+    given = arrays("rows")
+    given["logits"] = given["logits"].to(dtype)
+    assert takes(spec=Spec(0.1), **given)
+    loss, gradient = outcome(Spec(0.1), 3.0, **given)
+    exact, slopes = outcome(Spec(0.1), 3.0, **given | {"logits": given["logits"].double()})
+    assert loss == exact.float()
+    assert torch.equal(gradient, slopes.to(dtype))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("option", [{}, {"inplace": True}], ids=str)
+@pytest.mark.parametrize(
+    ("spec", "change"),
+    [
+        (Spec(), {}),
+        (Spec(1e-7), {}),
+        (Spec(1.0, "others"), {}),
+        (Spec(values=(1e6, 0.1)), {}),
+        (Spec(0.1, z_loss=0.1), {}),
+        (Spec(0.1, kl=True), {}),
+        (Spec(0.1, exclude=(1,)), {}),
+        (Spec(0.1, denominator="sequences"), {}),
+        (Spec(0.1, out_of_range="nan"), {}),
+        (Spec(0.1), {"logits": torch.zeros(6, 5, dtype=torch.float64)}),
+        (Spec(0.1), {"logits": torch.zeros(6, 1), "labels": torch.zeros(6, dtype=torch.int64)}),
+        (Spec(0.1), {"labels": torch.full((6, 5), 0.2)}),
+        (Spec(0.1), {"sample_weight": torch.ones(6)}),
+        (Spec(0.1), {"class_weight": torch.ones(5)}),
+        (Spec(0.1), {"prior": torch.full((5,), 0.2)}),
+        (Spec(0.1), {"allowed": torch.ones(5, dtype=torch.bool)}),
+        (Spec(0.1), {"normalizer": torch.tensor(3.0)}),
+        (Spec(0.1), {"normalizer": 0.0}),
+        (Spec(0.1), {"where": torch.zeros(6, dtype=torch.bool)}),
+        (Spec(0.1), {"logits": torch.full((6, 5), torch.inf)}),
+        (Spec(0.1), {"logits": torch.zeros(6, small.SIZE), "where": None}),
+    ],
+    ids=str,
+)
+def test_what_needs_more_goes_elsewhere(spec: Spec, change: dict[str, Any], option: dict[str, Any]) -> None:
+    assert not takes(spec=spec, **arrays("rows") | change | option)
+
+
+def test_a_reduction_to_nothing_goes_elsewhere() -> None:
+    assert not takes(spec=Spec(0.1, reduction="none"), **arrays("rows"))
+
+
+def test_two_classes_that_share_are_enough() -> None:
+    """One class alone has the whole target where the label receives nothing of two."""
+    given = {"logits": torch.tensor([[0.0, 30.0]]), "labels": torch.tensor([0])}
+    assert takes(spec=Spec(0.1, "others"), **given)
+    assert not takes(spec=Spec(1.0, "others"), **given)
+    assert smoothed_cross_entropy(**given, spec=Spec(1.0, "others")) == pytest.approx(np.log1p(np.exp(-30)), rel=1e-6)
+
+
+def test_the_calls_are_few() -> None:
+    """With those that others make, forward and backward: fewer than PyTorch's own loss has."""
+
+    def count(loss: Callable[[Tensor], Tensor]) -> int:
+        logits = torch.zeros(32, 10, requires_grad=True)
+        with profile(activities=[ProfilerActivity.CPU]) as record:
+            loss(logits).backward()
+        return sum(event.name.startswith("aten::") for event in record.events())
+
+    labels = torch.arange(32) % 10
+    ours = count(lambda logits: smoothed_cross_entropy(logits, labels, 0.1, where=labels > 0))
+    theirs = count(lambda logits: functional.cross_entropy(logits, labels, ignore_index=0, label_smoothing=0.1))
+    assert ours < theirs
+
+
+@pytest.mark.parametrize("g", [1.0, -1.0])
+@pytest.mark.parametrize("shape", ["rows", "planes", "images"])
+def test_what_is_masked_does_not_show_in_a_bit(shape: str, g: float) -> None:
+    """Nor in the sign of a 0, where the cotangent is negative."""
+
+    def filled(garbage: float) -> tuple[bytes, bytes]:
+        given = arrays(shape)
+        masked = ~given["where"].unsqueeze(given["axis"])
+        loss, gradient = outcome(Spec(0.1), g, **given | {"logits": given["logits"].masked_fill(masked, garbage)})
+        assert not gradient[masked.expand_as(gradient)].any()
+        return loss.numpy().tobytes(), gradient.numpy().tobytes()
+
+    assert len({filled(garbage) for garbage in (0.0, 1e30, np.inf, -np.inf, np.nan)}) == 1
+
+
+def test_a_sum_of_nothing_is_zero() -> None:
+    given = arrays("rows") | {"where": torch.zeros(6, dtype=torch.bool)}
+    loss, gradient = outcome(Spec(0.1, reduction="sum"), **given)
+    assert not any(torch.signbit(loss).any() or loss.any() for loss in (loss, gradient))
+
+
+@pytest.mark.parametrize("normalizer", [4, 2.5, np.float32(2.5)], ids=repr)
+def test_a_normalizer_divides(normalizer: Any) -> None:
+    given = arrays("rows") | {"normalizer": normalizer}
+    assert takes(spec=Spec(0.1), **given)
+    total, slopes = outcome(Spec(0.1, reduction="sum"), **arrays("rows"))
+    loss, gradient = outcome(Spec(0.1), **given)
+    torch.testing.assert_close((loss, gradient), (total / float(normalizer), slopes / float(normalizer)))
+
+
+def test_second_derivatives() -> None:
+    given = arrays("planes")
+    logits = given.pop("logits")
+
+    def loss(logits: Tensor) -> Tensor:
+        return smoothed_cross_entropy(logits, spec=Spec(0.1), **given)
+
+    hessian, exact = (torch.autograd.functional.hessian(loss, x) for x in (logits, logits.double()))
+    torch.testing.assert_close(hessian.double(), exact, rtol=1e-6, atol=1e-9)
