@@ -7,6 +7,7 @@ digits of a confident row, which ``statistics`` keeps; float64 has them where th
 from __future__ import annotations
 
 from math import isfinite
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,47 +15,78 @@ from torch import Tensor
 
 from multismooth import reduction
 from multismooth.checks import Batch, Layout, counting
-from multismooth.lowering import ClassSums, lower
+from multismooth.lowering import ClassSums, lower, smooths
 from multismooth.reduction import Positions
 from multismooth.spec import Spec
+from multismooth.torch.functions import read
 from multismooth.values import FUNCTIONS
 
 SIZE = 2**13
 """Logits. From twice as many on, the exponentials of float64 take longer than the calls that they save."""
 
 LEAST_SHARE = 2.0**-20
-"""Of the label and of every other class in the target's mass: no loss is below this, of which float64 keeps 2⁻³³."""
+"""Of two classes at least in the target's mass: no loss is below this much of it, of which float64 keeps 2⁻³³."""
 
 
 def loss(spec: Spec, batch: Batch, layout: Layout) -> Tensor | None:
     """The loss, or None for a call that needs more; every value must be at hand, and known to be good."""
-    logits, labels, where, *others, normalizer = batch
-    if logits.numel() > SIZE or logits.dtype == torch.float64 or layout.soft or layout.classes == 1:
+    logits = batch.logits
+    if logits.numel() > SIZE or logits.dtype == torch.float64 or layout.soft or not smooths(spec):
         return None
     if spec.reduction == "none" or "sequences" in spec.denominator or spec.z_loss or spec.kl or spec.exclude:
         return None
-    if any(array is not None for array in others) or isinstance(normalizer, Tensor):
+    if batch.prior is not None or batch.allowed is not None:
         return None
-    on, off, mass, _, expected = lower(spec, ClassSums(1.0, layout.classes - 1.0), FUNCTIONS)
-    if min(on, off) < LEAST_SHARE * mass:
+    values = Batch(logits, *(None if array is None else read(array) for array in batch[1:]))
+    counts = counting(spec, values, layout)
+    target = _target(spec, values, counts, layout)
+    if target is None:
         return None
-    labels = labels.numpy()
-    counts = counting(spec, Batch(logits, labels, None if where is None else where.numpy()), layout)
-    divisor = 1.0
+    weight = counts if values.sample_weight is None else np.where(counts, values.sample_weight, 0.0)
+    divisor: Any = 1.0
     if spec.reduction == "mean":
-        counted = expected if spec.denominator == "expected_class_weights" else 1.0
-        at = Positions(labels, None, None, counts, None, counted)
-        divisor = reduction.divisor_of(spec, at, normalizer, FUNCTIONS)
+        at = Positions(values.labels, None, None, counts, weight, target.counted)
+        divisor = reduction.divisor_of(spec, at, values.normalizer, FUNCTIONS)
         if divisor == 0:
             return None
-    target = np.where(labels[..., None] == np.arange(layout.classes), on, off) * (counts / divisor)[..., None]
-    weights, rows = torch.from_numpy(-target), logits if layout.axis == labels.ndim else logits.movedim(layout.axis, -1)
+    weights = torch.from_numpy((weight / divisor)[..., None] * -target.q)
+    rows = logits if layout.axis == values.labels.ndim else logits.movedim(layout.axis, -1)
     total = _dot(weights, rows)
     if isfinite(total.item()):
         return total.float()
     # Where nothing counts anything may stand.
-    total = _dot(weights, rows.masked_fill(torch.as_tensor(~counts).unsqueeze(-1), 0.0))
+    total = _dot(weights, rows.masked_fill(torch.as_tensor(weight == 0)[..., None], 0.0))
     return total.float() if isfinite(total.item()) else None
+
+
+class _Target(NamedTuple):
+    q: Any
+    """with the class weights, and the classes last"""
+    counted: Any
+    """what the denominators of class weights add up"""
+
+
+def _target(spec: Spec, values: Batch, counts: Any, layout: Layout) -> _Target | None:
+    """None if a position may have a single class."""
+    sums, w, own = ClassSums(1.0, layout.classes - 1.0), values.class_weight, 1.0
+    if w is not None:
+        w = w.astype(np.float64)
+        own = w[np.where(counts, values.labels, 0)]
+        sums = sums._replace(label_weight=own, weighted_rest=w.sum() - own)
+    on, off, mass, _, expected = lower(spec, sums, FUNCTIONS)
+    others = _column(off) * w if w is not None and spec.class_weight_rule == "per_class" else _column(off)
+    q = np.where(values.labels[..., None] == np.arange(layout.classes), _column(on), others)
+    if w is None:
+        single = layout.classes == 1 or min(on, off) < LEAST_SHARE * mass
+    else:
+        single = ((q >= LEAST_SHARE * _column(mass)).sum(-1) < 2).any()
+    counted = expected if spec.denominator == "expected_class_weights" else own
+    return None if single else _Target(q, counted if w is None else np.where(counts, counted, 0.0))
+
+
+def _column(value: Any) -> Any:
+    """A number of each position, to meet its classes."""
+    return value if isinstance(value, float) else value[..., None]
 
 
 def _dot(weights: Tensor, rows: Tensor) -> Tensor:

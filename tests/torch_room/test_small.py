@@ -61,6 +61,31 @@ def test_to_the_last_digit(spec: Spec, shape: str) -> None:
         torch.testing.assert_close(got.double(), expected, rtol=2.0**-23, atol=1e-15)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("rule", ["per_class", "per_label", "expected", "label_term"])
+@pytest.mark.parametrize("denominator", ["valid", "class_weights", "expected_class_weights", "weights"])
+def test_weights_ride_along(denominator: str, rule: str, shape: str) -> None:
+    """Whatever stands where nothing counts, or where the weight is 0."""
+    spec, given = Spec(0.1, class_weight_rule=rule, denominator=denominator), arrays(shape)
+    where, logits = given["where"], given["logits"].clone()
+    weight = torch.linspace(2.0, 0.0, 6)[: where.numel()].reshape(where.shape)
+    given |= {"class_weight": torch.tensor([0.5, 2.0, 0.0, 1.0, 3.0]), "sample_weight": weight.masked_fill(~where, -1)}
+    given["labels"] = given["labels"].masked_fill(~where, 255).to(torch.uint64)
+    logits.masked_fill_((~where | (weight == 0)).unsqueeze(given["axis"]), torch.nan)
+    given["logits"] = logits
+    assert takes(spec=spec, **given)
+    exact = outcome(spec, **given | {"logits": logits.double()})
+    for got, expected in zip(outcome(spec, **given), exact, strict=True):
+        torch.testing.assert_close(got.double(), expected, rtol=2.0**-23, atol=1e-15)
+
+
+def test_a_class_of_weight_0_is_not_masked() -> None:
+    given = arrays("rows") | {"class_weight": torch.tensor([1.0, 1.0, 0.0, 1.0, 1.0])}
+    given["logits"][given["labels"] == 2] = torch.nan
+    loss, _ = outcome(Spec(0.1, class_weight_rule="per_label", reduction="sum"), **given)
+    assert loss.isnan()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_half_precision_is_rounded_once(dtype: torch.dtype) -> None:
     given = arrays("rows")
@@ -89,11 +114,10 @@ def test_half_precision_is_rounded_once(dtype: torch.dtype) -> None:
         (Spec(0.1), {"logits": torch.zeros(6, 5, dtype=torch.float64)}),
         (Spec(0.1), {"logits": torch.zeros(6, 1), "labels": torch.zeros(6, dtype=torch.int64)}),
         (Spec(0.1), {"labels": torch.full((6, 5), 0.2)}),
-        (Spec(0.1), {"sample_weight": torch.ones(6)}),
-        (Spec(0.1), {"class_weight": torch.ones(5)}),
+        (Spec(0.1), {"class_weight": torch.tensor([1.0, 0, 0, 0, 0])}),
+        (Spec(0.1, denominator="weights"), {"sample_weight": torch.zeros(6)}),
         (Spec(0.1), {"prior": torch.full((5,), 0.2)}),
         (Spec(0.1), {"allowed": torch.ones(5, dtype=torch.bool)}),
-        (Spec(0.1), {"normalizer": torch.tensor(3.0)}),
         (Spec(0.1), {"normalizer": 0.0}),
         (Spec(0.1), {"where": torch.zeros(6, dtype=torch.bool)}),
         (Spec(0.1), {"logits": torch.full((6, 5), torch.inf)}),
@@ -153,7 +177,7 @@ def test_a_sum_of_nothing_is_zero() -> None:
     assert not any(torch.signbit(loss).any() or loss.any() for loss in (loss, gradient))
 
 
-@pytest.mark.parametrize("normalizer", [4, 2.5, np.float32(2.5)], ids=repr)
+@pytest.mark.parametrize("normalizer", [4, 2.5, np.float32(2.5), torch.tensor(2.5, dtype=torch.bfloat16)], ids=repr)
 def test_a_normalizer_divides(normalizer: Any) -> None:
     given = arrays("rows") | {"normalizer": normalizer}
     assert takes(spec=Spec(0.1), **given)
