@@ -393,28 +393,29 @@ def _check_spec(refuse: Refuse, spec: Spec, arrays: dict[str, Described], classe
             )
 
 
-def check_values(call: str, spec: Spec, batch: Batch, layout: Layout, read: Callable[[Any], Any]) -> bool:
+def check_values(call: str, spec: Spec, batch: Batch, layout: Layout, read: Callable[[Any], Any]) -> Batch | None:
     """Raises for values that no loss is defined for, as far as ``read`` can read them.
 
-    ``read`` turns an array into NumPy's, or into ``UNREAD``. Positions that do not count are not checked. Returns
-    whether every value is known to be good.
+    ``read`` turns an array into NumPy's, or into ``UNREAD``. Positions that do not count are not checked. Returns what
+    was read, without the logits, if every value is known to be good.
     """
-    values = Batch(UNREAD, *(None if array is None else read(array) for array in batch[1:]))
+    values = Batch(None, *(None if array is None else read(array) for array in batch[1:]))
     _check_class_numbers(call, values)
     counts = counting(spec, values, layout)
     if counts is UNREAD:
-        return False
+        return None
     with np.errstate(invalid="ignore"):  # anything may stand where nothing counts
         _check_sample_weight(call, values, counts)
         if values.sample_weight is not None:
             counts = counts & (values.sample_weight != 0)
         if values.allowed is UNREAD:
-            return False
+            return None
         if layout.soft:
             _check_soft_labels(call, spec, values, layout, counts)
         elif spec.out_of_range == "raise":
             _check_labels(call, values, layout, counts)
-    return spec.out_of_range == "raise" and all(array is not UNREAD for array in values[1:])
+    good = spec.out_of_range == "raise" and all(array is not UNREAD for array in values)
+    return values if good else None
 
 
 def counting(spec: Spec, values: Batch, layout: Layout) -> Any:

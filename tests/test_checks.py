@@ -311,7 +311,7 @@ def test_labels_as_many_as_the_logits_are_refused() -> None:
 def known_good(spec: Spec = Spec(), layout: Layout = LAYOUT, labels: Any = LABELS, **more: Any) -> bool:
     """``check_values`` where an array that is a string cannot be read."""
     read = lambda array: UNREAD if isinstance(array, str) else np.asarray(array)  # noqa: E731
-    return check_values("call", spec, Batch("logits", labels, **more), layout, read)
+    return check_values("call", spec, Batch("logits", labels, **more), layout, read) is not None
 
 
 def fault(*args: Any, **kwargs: Any) -> str:

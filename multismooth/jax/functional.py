@@ -144,7 +144,7 @@ class _Terms(NamedTuple):
 
 def _positions(call: str, spec: Spec, batch: Batch, axis: int, *, totals: bool = False) -> Positions:
     layout = checks.check_call(call, spec, batch, axis, describe, totals=totals)
-    good = checks.check_values(call, spec, batch, layout, read)
+    good = checks.check_values(call, spec, batch, layout, read) is not None
     targets = (_soft_labels if layout.soft else hard_labels)(spec, batch, layout, good)
     return evaluate(spec, cast(batch), layout, targets, good, totals=totals)
 

@@ -103,7 +103,7 @@ def linear_smoothed_cross_entropy(
         return described if array is logits else describe(array)
 
     layout = checks.check_call(call, spec, batch, -1, describe_batch)
-    good = checks.check_values(call, spec, batch, layout, read)
+    good = checks.check_values(call, spec, batch, layout, read) is not None
     targets, batch = hard_labels(spec, batch, layout, good), cast(batch)
     scale, cap = (None if number is None else float(number) for number in (logit_scale, softcap))
     loss = _Loss(spec, layout.classes, good, scale, cap)

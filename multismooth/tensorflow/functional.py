@@ -151,7 +151,7 @@ class _Terms(NamedTuple):
 
 def positions_of(call: str, spec: Spec, batch: Batch, axis: int, *, totals: bool = False) -> Positions:
     layout = checks.check_call(call, spec, batch, axis, describe, totals=totals)
-    good = checks.check_values(call, spec, batch, layout, _read)
+    good = checks.check_values(call, spec, batch, layout, _read) is not None
     batch = _cast(batch)
     targets = (_soft_labels if layout.soft else _labels)(spec, batch, layout, good)
     batch = _without_absent(batch, layout, targets.mask)

@@ -84,12 +84,12 @@ def smoothed_cross_entropy(
     spec = as_spec(spec, call)
     batch = Batch(logits, labels, where, sample_weight, class_weight, prior, allowed, normalizer)
     layout = checks.check_call(call, spec, batch, axis, describe)
-    good = not torch.compiler.is_compiling() and checks.check_values(call, spec, batch, layout, read)
-    applies = fused.applies(batch)
+    values = None if torch.compiler.is_compiling() else checks.check_values(call, spec, batch, layout, read)
+    good, applies = values is not None, fused.applies(batch)
     if inplace:
         fused.check_inplace(spec, batch, applies)
     if applies:
-        if good and not inplace and (loss := small.loss(spec, batch, layout)) is not None:
+        if values is not None and not inplace and (loss := small.loss(spec, logits, values, layout)) is not None:
             return loss
         return fused.loss(fused.Call(spec, layout, good), batch, inplace=inplace)
     at = positions(spec, batch, layout, good, totals=False)
@@ -128,7 +128,7 @@ def smoothed_cross_entropy_totals(
     spec = as_spec(spec, call)
     batch = Batch(logits, labels, where, sample_weight, class_weight, prior, allowed)
     layout = checks.check_call(call, spec, batch, axis, describe, totals=True)
-    good = not torch.compiler.is_compiling() and checks.check_values(call, spec, batch, layout, read)
+    good = not torch.compiler.is_compiling() and checks.check_values(call, spec, batch, layout, read) is not None
     if fused.applies(batch):
         return fused.totals(fused.Call(spec, layout, good), batch)
     at = positions(spec, batch, layout, good, totals=True)

@@ -92,7 +92,7 @@ def linear_smoothed_cross_entropy(
     logits = hidden.detach().new_empty(()).expand(described.shape)
     batch = Batch(logits, labels, where, sample_weight, class_weight, prior, allowed, normalizer)
     layout = checks.check_call(CALL, spec, batch, -1, describe)
-    good = not torch.compiler.is_compiling() and checks.check_values(CALL, spec, batch, layout, read)
+    good = not torch.compiler.is_compiling() and checks.check_values(CALL, spec, batch, layout, read) is not None
     call, linear = Call(spec, layout, good), Linear(hidden, kernel, bias, logit_scale, softcap)
     if fused.applies(batch) and all(map(fused.at_hand, linear[:3])):
         return _fused(call, batch, linear)

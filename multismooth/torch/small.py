@@ -18,7 +18,6 @@ from multismooth.checks import Batch, Layout, counting
 from multismooth.lowering import ClassSums, lower, smooths
 from multismooth.reduction import Positions
 from multismooth.spec import Spec
-from multismooth.torch.functions import read
 from multismooth.values import FUNCTIONS
 
 SIZE = 2**13
@@ -28,16 +27,14 @@ LEAST_SHARE = 2.0**-20
 """Of two classes at least in the target's mass: no loss is below this much of it, of which float64 keeps 2⁻³³."""
 
 
-def loss(spec: Spec, batch: Batch, layout: Layout) -> Tensor | None:
-    """The loss, or None for a call that needs more; every value must be at hand, and known to be good."""
-    logits = batch.logits
+def loss(spec: Spec, logits: Tensor, values: Batch, layout: Layout) -> Tensor | None:
+    """The loss, or None for a call that needs more; ``values`` are the other arrays as NumPy's, all of them good."""
     if logits.numel() > SIZE or logits.dtype == torch.float64 or layout.soft or not smooths(spec):
         return None
     if spec.reduction == "none" or "sequences" in spec.denominator or spec.z_loss or spec.kl or spec.exclude:
         return None
-    if batch.prior is not None or batch.allowed is not None:
+    if values.prior is not None or values.allowed is not None:
         return None
-    values = Batch(logits, *(None if array is None else read(array) for array in batch[1:]))
     counts = counting(spec, values, layout)
     target = _target(spec, values, counts, layout)
     if target is None:
