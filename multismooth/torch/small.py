@@ -39,7 +39,9 @@ def loss(spec: Spec, logits: Tensor, values: Batch, layout: Layout) -> Tensor | 
     target = _target(spec, values, counts, layout)
     if target is None:
         return None
-    weight = counts if values.sample_weight is None else np.where(counts, values.sample_weight, 0.0)
+    weight = counts
+    if values.sample_weight is not None:
+        weight = np.where(counts, values.sample_weight.astype(np.float64), 0.0)
     divisor: Any = 1.0
     if spec.reduction == "mean":
         at = Positions(values.labels, None, None, counts, weight, target.counted)

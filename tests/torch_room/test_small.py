@@ -79,6 +79,14 @@ def test_weights_ride_along(denominator: str, rule: str, shape: str) -> None:
         torch.testing.assert_close(got.double(), expected, rtol=2.0**-23, atol=1e-15)
 
 
+def test_weights_of_half_precision_are_not_added_in_it() -> None:
+    given = {"logits": torch.zeros(64, 5), "labels": torch.zeros(64, dtype=torch.int64)}
+    given["sample_weight"] = torch.full((64,), 2000.0, dtype=torch.float16)
+    assert takes(spec=Spec(0.1, denominator="weights"), **given)
+    loss, _ = outcome(Spec(0.1, denominator="weights"), **given)
+    assert loss.item() == pytest.approx(np.log(5))
+
+
 def test_a_class_of_weight_0_is_not_masked() -> None:
     given = arrays("rows") | {"class_weight": torch.tensor([1.0, 1.0, 0.0, 1.0, 1.0])}
     given["logits"][given["labels"] == 2] = torch.nan
