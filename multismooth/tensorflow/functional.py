@@ -289,7 +289,7 @@ def _terms(
 
 
 def _cross_entropy(L: tf.Tensor, own: tf.Tensor, rest: tf.Tensor, on: Any, off: Any, mass: Any) -> tf.Tensor:
-    return mass * L - _times(on, own) - _times(off, rest)
+    return _scaled(mass, L) - _times(on, own) - _times(off, rest)
 
 
 def _combined(L: tf.Tensor, own: tf.Tensor, rest: tf.Tensor, on: float, off: float, mass: float) -> tf.Tensor:
@@ -297,7 +297,7 @@ def _combined(L: tf.Tensor, own: tf.Tensor, rest: tf.Tensor, on: float, off: flo
 
     @tf.custom_gradient
     def combined(L: tf.Tensor, own: tf.Tensor, rest: tf.Tensor) -> Any:
-        return _cross_entropy(L, own, rest, on, off, mass), lambda g: (mass * g, -on * g, -off * g)
+        return _cross_entropy(L, own, rest, on, off, mass), lambda g: (_scaled(mass, g), -on * g, -off * g)
 
     return combined(L, own, rest)
 
@@ -359,6 +359,11 @@ def _kept(
         keep = live if keep is None else keep & live
         statistics = [_only(statistic, keep) for statistic in statistics]
     return statistics, keep
+
+
+def _scaled(coefficient: Any, value: tf.Tensor) -> tf.Tensor:
+    """The product; that with 1 takes no operation."""
+    return value if not tf.is_tensor(coefficient) and coefficient == 1 else coefficient * value
 
 
 def _times(coefficient: Any, statistic: tf.Tensor) -> tf.Tensor | float:

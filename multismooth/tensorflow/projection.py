@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from multismooth.tensorflow.graphs import as_graph, compiles_with_xla
-from multismooth.tensorflow.rows import Rest, loss_dtype, row_statistics
+from multismooth.tensorflow.rows import Rest, loss_dtype, row_statistics, shaped_like
 from multismooth.tensorflow.statistics import LabelRow, class_gradient, label_statistics, receivers_gradient
 
 Tensor = tf.Tensor
@@ -119,7 +119,7 @@ def projected_statistics(
         return tuple(row), lambda _m, *g: pullback(*g, *given)
 
     row = statistics(*head.given())
-    return LabelRow(*(tf.ensure_shape(tf.reshape(part, tf.shape(labels)), labels.shape) for part in row))
+    return LabelRow(*(shaped_like(part, labels) for part in row))
 
 
 def _explicit_gradients(

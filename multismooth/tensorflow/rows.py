@@ -37,6 +37,13 @@ def loss_dtype(logits: Tensor) -> tf.DType:
     return tf.float64 if logits.dtype == tf.float64 else tf.float32
 
 
+def shaped_like(values: Tensor, like: Tensor) -> Tensor:
+    """The same values in another tensor's shape, and as much of it known beforehand."""
+    if like.shape.is_fully_defined():
+        return tf.reshape(values, like.shape)
+    return tf.ensure_shape(tf.reshape(values, tf.shape(like)), like.shape)
+
+
 def row_statistics(x: Tensor, labels: Tensor, used: Tensor | None, v: Tensor | None, *, rest: Rest) -> list[Tensor]:
     """Of a view, the class axis kept with length 1; last come the sum without one maximum, and exp(x − m)."""
     x = tf.cast(x, loss_dtype(x))

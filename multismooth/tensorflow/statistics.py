@@ -23,6 +23,7 @@ from multismooth.tensorflow.rows import (
     only_numbers,
     others_of,
     row_statistics,
+    shaped_like,
     slope_of,
     take_label,
     weighted_by,
@@ -132,7 +133,7 @@ def _label_row(
     else:
         row = row_statistics(*arrays, rest=rest)
     like = [*[labels] * 5, logits] if keeps else [labels] * 4
-    return [tf.ensure_shape(tf.reshape(row[i], tf.shape(whole)), whole.shape) for i, whole in enumerate(like)]
+    return [shaped_like(row[i], whole) for i, whole in enumerate(like)]
 
 
 def _indices(classes: Tensor) -> Tensor:
@@ -179,7 +180,7 @@ def _row_gradients(logits: Tensor, *given: Tensor | None, axis: int, blocks: int
         [grad] = in_blocks(_row_gradient, arrays, 0, [tf.TensorSpec(shape, logits.dtype)])
     else:
         [grad] = _row_gradient(*arrays)
-    return tf.ensure_shape(tf.reshape(grad, tf.shape(logits)), logits.shape)
+    return shaped_like(grad, logits)
 
 
 def _gradient_of_exponentials(logits: Tensor, *given: Tensor | None, axis: int) -> Tensor:
@@ -191,7 +192,7 @@ def _gradient_of_exponentials(logits: Tensor, *given: Tensor | None, axis: int) 
     spread = g_rest * receivers[0] if receivers else g_rest
     at_label = tf.exp(own) * share + g_own
     grad = tf.tensor_scatter_nd_update(e * share + spread, _indices(labels), at_label[:, 0])
-    return tf.ensure_shape(tf.reshape(tf.cast(grad, logits.dtype), tf.shape(logits)), logits.shape)
+    return shaped_like(tf.cast(grad, logits.dtype), logits)
 
 
 def _row_gradient(
