@@ -149,7 +149,8 @@ def test_two_classes_that_share_are_enough() -> None:
     assert smoothed_cross_entropy(**given, spec=Spec(1.0, "others")) == pytest.approx(np.log1p(np.exp(-30)), rel=1e-6)
 
 
-def test_the_calls_are_few() -> None:
+@pytest.mark.parametrize("name", [None, "sample_weight", "class_weight"])
+def test_the_calls_are_few(name: str | None) -> None:
     """With those that others make, forward and backward: fewer than PyTorch's own loss has."""
 
     def count(loss: Callable[[Tensor], Tensor]) -> int:
@@ -158,10 +159,27 @@ def test_the_calls_are_few() -> None:
             loss(logits).backward()
         return sum(event.name.startswith("aten::") for event in record.events())
 
-    labels = torch.arange(32) % 10
-    ours = count(lambda logits: smoothed_cross_entropy(logits, labels, 0.1, where=labels > 0))
-    theirs = count(lambda logits: functional.cross_entropy(logits, labels, ignore_index=0, label_smoothing=0.1))
-    assert ours < theirs
+    labels, weight = torch.arange(32) % 10, torch.ones(32 if name == "sample_weight" else 10)
+    given = {} if name is None else {name: weight}
+
+    def native(logits: Tensor) -> Tensor:
+        options: dict[str, Any] = {"ignore_index": 0, "label_smoothing": 0.1}
+        if name == "sample_weight":
+            return (functional.cross_entropy(logits, labels, reduction="none", **options) * weight).mean()
+        return functional.cross_entropy(logits, labels, given.get("class_weight"), **options)
+
+    assert count(lambda logits: smoothed_cross_entropy(logits, labels, 0.1, where=labels > 0, **given)) < count(native)
+
+
+def test_a_gradient_in_place_is_the_same_to_the_last_digit() -> None:
+    """It goes the way of many, within the bound on an element: 4 half-ULP of mass + q, over the four that count."""
+    gradients = []
+    for inplace in (False, True):
+        given = arrays("rows")
+        leaf = given.pop("logits").requires_grad_()
+        loss = smoothed_cross_entropy(leaf + 0.5, spec=Spec(0.1), inplace=inplace, **given)
+        gradients += torch.autograd.grad(loss, leaf)
+    torch.testing.assert_close(*gradients, rtol=0, atol=2 * 4 * 2.0**-24 / 4)
 
 
 @pytest.mark.parametrize("g", [1.0, -1.0])
