@@ -39,9 +39,7 @@ def loss_dtype(logits: Tensor) -> tf.DType:
 
 def shaped_like(values: Tensor, like: Tensor) -> Tensor:
     """The same values in another tensor's shape, and as much of it known beforehand."""
-    if like.shape.is_fully_defined():
-        return tf.reshape(values, like.shape)
-    return tf.ensure_shape(tf.reshape(values, tf.shape(like)), like.shape)
+    return tf.reshape(values, like.shape if like.shape.is_fully_defined() else tf.shape(like))
 
 
 def row_statistics(x: Tensor, labels: Tensor, used: Tensor | None, v: Tensor | None, *, rest: Rest) -> list[Tensor]:

@@ -25,7 +25,7 @@ def gradient_of(axis: int, spec: Spec, logits: tf.Tensor, labels: tf.Tensor) -> 
     return loss, tape.gradient(loss, logits)
 
 
-def traced(shape: tuple[int, ...], axis: int, spec: Spec = SPEC, *, xla: bool = False) -> Any:
+def traced(shape: tuple[int | None, ...], axis: int, spec: Spec = SPEC, *, xla: bool = False) -> Any:
     labels = tf.TensorSpec([n for i, n in enumerate(shape) if i != axis % len(shape)], tf.int64)
 
     def step(logits: tf.Tensor, labels: tf.Tensor) -> Any:
@@ -59,7 +59,7 @@ def test_no_one_hot_and_no_transpose(shape: tuple[int, ...], axis: int, xla: boo
 )
 def test_few_results_of_the_logits_size(shape: tuple[int, ...], axis: int, most: int) -> None:
     """Each is a pass through memory. Views, and what is but passed on, are none."""
-    size, free = int(np.prod(shape)), {"Placeholder", "Reshape", "Identity", "IdentityN", "EnsureShape"}
+    size, free = int(np.prod(shape)), {"Placeholder", "Reshape", "Identity", "IdentityN"}
     full = [
         operation.type
         for operation in operations(traced(shape, axis).graph)
@@ -67,6 +67,19 @@ def test_few_results_of_the_logits_size(shape: tuple[int, ...], axis: int, most:
         if result.shape.num_elements() == size and operation.type not in free
     ]
     assert len(full) <= most, full
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    [((3, None, 5), -1), ((None, None, 5), -1), ((3, 5, None), 1), ((None, 19, 8, None), 1)],
+    ids=str,
+)
+@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize("spread", ["uniform", "others"])
+def test_what_is_known_of_a_shape_stays_known(shape: tuple[int | None, ...], axis: int, xla: bool, spread: str) -> None:
+    loss, gradient = traced(shape, axis, Spec(0.1, spread=spread, reduction="none"), xla=xla).structured_outputs
+    assert loss.shape.as_list() == [n for i, n in enumerate(shape) if i != axis % len(shape)]
+    assert gradient.shape.as_list() == list(shape)
 
 
 @pytest.mark.parametrize(
