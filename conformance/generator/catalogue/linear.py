@@ -339,7 +339,6 @@ def _many(book: Book) -> None:
             give=give,
             put={"labels": [7] * 512} if "positive" in give else {},
             features=4 if dtype in (SINGLE, DOUBLE) else 2,
-            without="sample_weight",
             reduction="mean",
             **spec,
         )
