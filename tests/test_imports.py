@@ -13,7 +13,7 @@ PACKAGE = Path(multismooth.__file__).parent
 FRAMEWORKS = ("torch", "jax", "tensorflow", "keras", "flax", "optax")
 SECONDS = 0.3
 
-CORE = {"errors", "spec", "blocks", "lowering", "values", "checks", "reduction", "dialects"}
+CORE = {"errors", "spec", "blocks", "lowering", "values", "checks", "reduction", "few", "dialects"}
 ARROWS: dict[str, tuple[set[str], set[str]]] = {
     # the module or room: the parts of multismooth, and the packages, that it may import
     "errors": (set(), set()),
@@ -23,6 +23,7 @@ ARROWS: dict[str, tuple[set[str], set[str]]] = {
     "values": ({"lowering"}, {"numpy"}),
     "checks": ({"errors", "spec", "lowering"}, {"numpy"}),
     "reduction": ({"errors", "spec", "lowering"}, set()),
+    "few": ({"spec", "lowering", "values", "checks", "reduction"}, {"numpy"}),
     "dialects": ({"errors", "spec"}, set()),
     # identify imports the framework that it is asked for, and no other.
     "porting": ({*CORE, "numpy"}, {"numpy", "rich", "torch", "jax", "tensorflow", "keras"}),

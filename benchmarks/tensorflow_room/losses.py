@@ -28,21 +28,25 @@ LOSSES: dict[str, Loss] = {"Keras": keras_losses.own, "multismooth": ours, "mult
 
 
 def contenders(shape: Shape, part: str) -> dict[str, Any]:
-    """Forward alone, or with the gradient; in a graph, eagerly, and through XLA."""
+    """Forward alone, or with the gradient; in a graph, eagerly, and through XLA.
+
+    Labels are an argument: few of them that a graph finds outside are constants to it, and what is one-hot is then
+    worked out but once.
+    """
     given, labels = map(tf.constant, arrays(shape))
     logits = tf.cast(given, shape.dtype)
 
-    def step(loss: Loss) -> Callable[[tf.Tensor], Any]:
-        def with_gradient(logits: tf.Tensor) -> Any:
+    def step(loss: Loss) -> Callable[..., Any]:
+        def with_gradient(logits: tf.Tensor, labels: tf.Tensor) -> Any:
             with tf.GradientTape() as tape:
                 tape.watch(logits)
                 value = loss(logits, labels, shape)
             return value, tape.gradient(value, logits)
 
-        return with_gradient if part == "gradient" else lambda logits: (loss(logits, labels, shape),)
+        return with_gradient if part == "gradient" else lambda *batch: (loss(*batch, shape),)
 
-    def call(compiled: Callable[[tf.Tensor], Any]) -> Call:
-        return Call(lambda: compiled(logits))
+    def call(compiled: Callable[..., Any]) -> Call:
+        return Call(lambda: compiled(logits, labels))
 
     def floor() -> Any:
         tf.reduce_sum(logits)

@@ -13,6 +13,7 @@ from multismooth.checks import UNREAD, Batch, Described, Layout
 from multismooth.lowering import Functions, lower, lower_soft, smooths, xlogx
 from multismooth.reduction import Positions, Totals
 from multismooth.spec import Spec, as_spec
+from multismooth.tensorflow import few
 from multismooth.tensorflow.classes import along, at_label, class_sums, shares
 from multismooth.tensorflow.projection import Projection, projected_statistics
 from multismooth.tensorflow.rows import Rest, loss_dtype
@@ -58,7 +59,8 @@ def smoothed_cross_entropy(
 
     Returns:
         A scalar, or [*batch] with ``reduction="none"``, 0 at masked positions. float64 for float64 logits, else
-        float32, which is also what it is computed in; gradients are rounded once to the logits' dtype.
+        float32, which is also what it is computed in, if not in float64 where that takes fewer operations; gradients
+        are rounded once to the logits' dtype.
 
     Masked positions contribute exactly 0, with a gradient of 0, whatever their logits hold. Where nothing counts the
     sum is 0 and the mean what ``spec.empty`` says. A logit of −inf under q_k > 0 gives +inf with a finite gradient; a
@@ -85,7 +87,11 @@ def smoothed_cross_entropy(
     call = "smoothed_cross_entropy"
     spec = as_spec(spec, call)
     batch = Batch(logits, labels, where, sample_weight, class_weight, prior, allowed, normalizer)
-    positions = positions_of(call, spec, batch, axis)
+    layout = checks.check_call(call, spec, batch, axis, describe)
+    values = checks.check_values(call, spec, batch, layout, read)
+    if values is not None and _is_at_hand(logits) and (loss := few.loss(spec, batch, values, layout)) is not None:
+        return loss
+    positions = positions_of(spec, batch, layout, values is not None)
     return reduction.reduce(spec, positions, normalizer, functions_for(positions.loss))
 
 
@@ -121,7 +127,9 @@ def smoothed_cross_entropy_totals(
     call = "smoothed_cross_entropy_totals"
     spec = as_spec(spec, call)
     batch = Batch(logits, labels, where, sample_weight, class_weight, prior, allowed)
-    positions = positions_of(call, spec, batch, axis, totals=True)
+    layout = checks.check_call(call, spec, batch, axis, describe, totals=True)
+    good = checks.check_values(call, spec, batch, layout, read) is not None
+    positions = positions_of(spec, batch, layout, good, totals=True)
     return reduction.totals(spec, positions, functions_for(positions.loss))
 
 
@@ -149,9 +157,8 @@ class _Terms(NamedTuple):
     class_weight: Any
 
 
-def positions_of(call: str, spec: Spec, batch: Batch, axis: int, *, totals: bool = False) -> Positions:
-    layout = checks.check_call(call, spec, batch, axis, describe, totals=totals)
-    good = checks.check_values(call, spec, batch, layout, _read) is not None
+def positions_of(spec: Spec, batch: Batch, layout: Layout, good: bool, *, totals: bool = False) -> Positions:
+    """What the reduction needs; ``good`` says that every value is known to be."""
     batch = _cast(batch)
     targets = (_soft_labels if layout.soft else _labels)(spec, batch, layout, good)
     batch = _without_absent(batch, layout, targets.mask)
@@ -427,7 +434,7 @@ def describe(array: Any) -> Described | None:
     return Described((), dtype, rank_is_known=False) if shape.rank is None else Described(tuple(shape), dtype)
 
 
-def _read(array: Any) -> Any:
+def read(array: Any) -> Any:
     """As NumPy's, if the values are at hand: neither symbolic nor on another device."""
     if not tf.is_tensor(array) and not isinstance(array, tf.Variable):
         return np.asarray(array)

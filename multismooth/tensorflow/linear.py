@@ -7,7 +7,7 @@ import tensorflow as tf
 from multismooth import checks, reduction
 from multismooth.checks import Batch
 from multismooth.spec import Spec, as_spec
-from multismooth.tensorflow.functional import Array, describe, functions_for, positions_of
+from multismooth.tensorflow.functional import Array, describe, functions_for, positions_of, read
 from multismooth.tensorflow.projection import Cap, Projection
 
 
@@ -72,5 +72,7 @@ def linear_smoothed_cross_entropy(
     hidden, kernel, bias = (None if array is None else tf.convert_to_tensor(array) for array in (hidden, kernel, bias))
     logits = Projection(hidden, kernel, bias, cap)
     batch = Batch(logits, labels, where, sample_weight, class_weight, prior, allowed, normalizer)
-    positions = positions_of(call, spec, batch, -1)
+    layout = checks.check_call(call, spec, batch, -1, describe)
+    good = checks.check_values(call, spec, batch, layout, read) is not None
+    positions = positions_of(spec, batch, layout, good)
     return reduction.reduce(spec, positions, normalizer, functions_for(positions.loss))

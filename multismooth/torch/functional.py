@@ -9,7 +9,7 @@ from multismooth import checks, reduction
 from multismooth.checks import Batch
 from multismooth.reduction import Totals
 from multismooth.spec import Spec, as_spec
-from multismooth.torch import fused, small
+from multismooth.torch import few, fused
 from multismooth.torch.functions import describe, functions_for, read
 from multismooth.torch.positions import positions
 
@@ -90,7 +90,7 @@ def smoothed_cross_entropy(
     if inplace:
         fused.check_inplace(spec, batch, applies)
     if applies:
-        if values is not None and not inplace and (loss := small.loss(spec, logits, values, layout)) is not None:
+        if values is not None and not inplace and (loss := few.loss(spec, logits, values, layout)) is not None:
             return loss
         return fused.loss(fused.Call(spec, layout, good), batch, inplace=inplace)
     at = positions(spec, batch, layout, good, totals=False)

@@ -12,12 +12,14 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
 from multismooth import Spec
-from multismooth.torch import fused, small, smoothed_cross_entropy
+from multismooth.torch import few, fused, smoothed_cross_entropy
 
 WHERE = torch.tensor([True, False, True, True, False, True])
 LABELS = torch.tensor([0, 4, 2, 1, 1, 3])
 SHAPES = {"rows": ((6, 5), -1), "planes": ((5, 6), 0), "images": ((2, 5, 3), 1), "one": ((5,), 0)}
 SPECS = [
+    Spec(),
+    Spec(values=(2.0, 0.0), reduction="sum"),
     Spec(0.1),
     Spec(1.0),
     Spec(0.3, "others", reduction="sum"),
@@ -64,9 +66,10 @@ def test_to_the_last_digit(spec: Spec, shape: str) -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("rule", ["per_class", "per_label", "expected", "label_term"])
 @pytest.mark.parametrize("denominator", ["valid", "class_weights", "expected_class_weights", "weights"])
-def test_weights_ride_along(denominator: str, rule: str, shape: str) -> None:
+@pytest.mark.parametrize("epsilon", [0.0, 0.1])
+def test_weights_ride_along(epsilon: float, denominator: str, rule: str, shape: str) -> None:
     """Whatever stands where nothing counts, or where the weight is 0."""
-    spec, given = Spec(0.1, class_weight_rule=rule, denominator=denominator), arrays(shape)
+    spec, given = Spec(epsilon, class_weight_rule=rule, denominator=denominator), arrays(shape)
     where, logits = given["where"], given["logits"].clone()
     weight = torch.linspace(2.0, 0.0, 6)[: where.numel()].reshape(where.shape)
     given |= {"class_weight": torch.tensor([0.5, 2.0, 0.0, 1.0, 3.0]), "sample_weight": weight.masked_fill(~where, -1)}
@@ -109,7 +112,8 @@ def test_half_precision_is_rounded_once(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(
     ("spec", "change"),
     [
-        (Spec(), {}),
+        (Spec(), {"logits": torch.tensor([[20.0, 0, 0, 0, 0]] * 6), "labels": torch.zeros(6, dtype=torch.int64)}),
+        (Spec(), {"logits": torch.zeros(6, 1), "labels": torch.zeros(6, dtype=torch.int64)}),
         (Spec(1e-7), {}),
         (Spec(1.0, "others"), {}),
         (Spec(values=(1e6, 0.1)), {}),
@@ -129,7 +133,7 @@ def test_half_precision_is_rounded_once(dtype: torch.dtype) -> None:
         (Spec(0.1), {"where": torch.zeros(6, dtype=torch.bool)}),
         (Spec(0.1), {"inplace": True}),
         (Spec(0.1), {"logits": torch.full((6, 5), torch.inf)}),
-        (Spec(0.1), {"logits": torch.zeros(6, small.SIZE), "where": None}),
+        (Spec(0.1), {"logits": torch.zeros(6, few.SIZE), "where": None}),
     ],
     ids=str,
 )
@@ -182,16 +186,26 @@ def test_a_gradient_in_place_is_the_same_to_the_last_digit() -> None:
     torch.testing.assert_close(*gradients, rtol=0, atol=2 * 4 * 2.0**-24 / 4)
 
 
+def test_a_confident_row_that_does_not_count_stays() -> None:
+    given = arrays("rows")
+    given["logits"][1] = torch.tensor([0.0, 0, 0, 0, 30])
+    assert takes(spec=Spec(), **given)
+    assert not takes(spec=Spec(), **given | {"where": None})
+
+
 @pytest.mark.parametrize("g", [1.0, -1.0])
+@pytest.mark.parametrize("epsilon", [0.0, 0.1])
 @pytest.mark.parametrize("shape", ["rows", "planes", "images"])
-def test_what_is_masked_does_not_show_in_a_bit(shape: str, g: float) -> None:
+def test_what_is_masked_does_not_show_in_a_bit(shape: str, epsilon: float, g: float) -> None:
     """Nor in the sign of a 0, where the cotangent is negative."""
 
     def filled(garbage: float) -> tuple[bytes, bytes]:
         given = arrays(shape)
         masked = ~given["where"].unsqueeze(given["axis"])
-        loss, gradient = outcome(Spec(0.1), g, **given | {"logits": given["logits"].masked_fill(masked, garbage)})
-        assert not gradient[masked.expand_as(gradient)].any()
+        loss, gradient = outcome(Spec(epsilon), g, **given | {"logits": given["logits"].masked_fill(masked, garbage)})
+        zeros = gradient[masked.expand_as(gradient)]
+        assert not zeros.any()
+        assert not torch.signbit(zeros).any()
         return loss.numpy().tobytes(), gradient.numpy().tobytes()
 
     assert len({filled(garbage) for garbage in (0.0, 1e30, np.inf, -np.inf, np.nan)}) == 1

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from multismooth import InputError, Spec
-from multismooth.torch import fused, small, smoothed_cross_entropy
+from multismooth.torch import few, fused, smoothed_cross_entropy
 from multismooth_conformance import Vector, judge, load
 from multismooth_conformance.adapters.torch_room import ADAPTER
 
@@ -19,9 +19,9 @@ VECTORS = load().values()
 
 
 @pytest.fixture(autouse=True)
-def few() -> Iterator[None]:
+def blocks() -> Iterator[None]:
     """Blocks of two positions, and parts of eight logits, or of one row."""
-    with patch.multiple(fused, SIZE=8, BLOCK=2), patch.object(small, "SIZE", 0):
+    with patch.multiple(fused, SIZE=8, BLOCK=2), patch.object(few, "SIZE", 0):
         yield
 
 

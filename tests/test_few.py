@@ -1,0 +1,146 @@
+"""A loss over few logits is Σ slope·log p: to the digits of float64, or the call is for somebody else."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from multismooth import Spec, few
+from multismooth.checks import Batch, Layout
+from multismooth.numpy import smoothed_cross_entropy
+
+CLASSES = 5
+WHERE = np.array([[True, False, True], [True, False, True]])
+LABELS = np.array([[0, 4, 2], [1, 1, 3]])
+LOGITS = np.random.default_rng(0).normal(0, 3, (2, 3, CLASSES))
+WEIGHT = np.array([[2.0, 1.5, 0.0], [0.5, 1.0, 0.25]])
+CLASS_WEIGHT = np.array([0.5, 2.0, 0.0, 1.0, 3.0])
+LOGARITHMS = LOGITS - np.log(np.exp(LOGITS).sum(-1, keepdims=True))
+SPECS = [
+    Spec(),
+    Spec(0.1),
+    Spec(1.0),
+    Spec(0.3, "others", reduction="sum"),
+    Spec(0.1, "leaky"),
+    Spec(values=(2.0, 0.25)),
+    Spec(values=(2.0, 0.0), reduction="sum"),
+    Spec(0.1, ignore_index=2),
+    Spec(ignore_index=2),
+]
+DENOMINATORS = ["valid", "all", "batch", "weights", "nonzero_weights", "class_weights", "expected_class_weights"]
+
+
+def slopes(spec: Spec, **given: Any) -> few.Slopes | None:
+    values = Batch(None, **{"labels": LABELS, "where": WHERE} | given)
+    soft = values.labels.dtype.kind == "f"
+    return few.slopes_of(spec, values, Layout(values.labels.ndim - soft, CLASSES, soft))
+
+
+def loss(given: few.Slopes, logarithms: np.ndarray = LOGARITHMS) -> Any:
+    if given.label is not None:
+        logarithms = np.take_along_axis(logarithms, given.label, -1)
+    return (given.slopes * logarithms).sum()
+
+
+@pytest.mark.parametrize(
+    ("spec", "given"),
+    [
+        *((spec, given) for spec in SPECS for given in ({}, {"where": None})),
+        (Spec(0.1), {"normalizer": np.float32(3.0)}),
+    ],
+    ids=str,
+)
+def test_the_slopes_make_the_loss(spec: Spec, given: dict[str, Any]) -> None:
+    found = slopes(spec, **given)
+    assert found is not None
+    expected = smoothed_cross_entropy(LOGITS, LABELS, spec, **{"where": WHERE} | given)
+    assert loss(found) == pytest.approx(expected, rel=1e-14)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.1])
+@pytest.mark.parametrize("rule", ["per_class", "per_label", "expected", "label_term"])
+@pytest.mark.parametrize("denominator", DENOMINATORS)
+@pytest.mark.parametrize("weight", [None, WEIGHT, WEIGHT.astype(np.float16)], ids=["alike", "weighted", "half"])
+def test_weights_ride_along(weight: np.ndarray | None, denominator: str, rule: str, epsilon: float) -> None:
+    spec = Spec(epsilon, class_weight_rule=rule, denominator=denominator)
+    given = {"sample_weight": weight, "class_weight": CLASS_WEIGHT}
+    found = slopes(spec, **given)
+    assert found is not None
+    expected = smoothed_cross_entropy(LOGITS, LABELS, spec, where=WHERE, **given)
+    assert loss(found) == pytest.approx(expected, rel=1e-14)
+
+
+def test_half_precision_is_not_added_in_it() -> None:
+    labels = np.zeros(64, int)
+    weight = np.full(64, 2000, np.float16)
+    found = slopes(Spec(0.1, denominator="weights"), labels=labels, where=None, sample_weight=weight)
+    assert found is not None
+    assert found.slopes.sum() == pytest.approx(-1)
+
+
+@pytest.mark.parametrize("labels", [LABELS.astype(np.uint8), np.where(WHERE, LABELS, -100)], ids=["narrow", "padded"])
+@pytest.mark.parametrize("epsilon", [0.0, 0.1])
+def test_idle_rows_are_told(epsilon: float, labels: np.ndarray) -> None:
+    """Whatever label they have, of any dtype."""
+    found = slopes(Spec(epsilon), labels=labels, sample_weight=WEIGHT)
+    assert found is not None
+    np.testing.assert_array_equal(found.idle[..., 0], ~WHERE | (WEIGHT == 0))
+    assert not found.slopes[found.idle[..., 0]].any()
+    assert (found.label is None) == (epsilon > 0)
+    if found.label is not None:
+        np.testing.assert_array_equal(found.label[..., 0], np.where(WHERE, labels, 0))
+        assert found.label.dtype == np.int64
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.1])
+@pytest.mark.parametrize("class_weight", [None, CLASS_WEIGHT], ids=["alike", "weighted"])
+def test_one_position_alone(class_weight: np.ndarray | None, epsilon: float) -> None:
+    given = {"labels": np.asarray(3), "where": None, "class_weight": class_weight}
+    found = slopes(Spec(epsilon), **given)
+    assert found is not None
+    assert found.slopes.shape == (CLASSES if epsilon else 1,)
+    assert found.idle.shape == (1,)
+    expected = smoothed_cross_entropy(LOGITS[0, 0], np.asarray(3), Spec(epsilon), class_weight=class_weight)
+    assert loss(found, LOGARITHMS[0, 0]) == pytest.approx(expected, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("spec", "change"),
+    [
+        (Spec(1e-7), {}),
+        (Spec(1.0, "others"), {"class_weight": np.array([1.0, 1, 0, 0, 0])}),
+        (Spec(values=(1e6, 0.1)), {}),
+        (Spec(values=(0.1, 1e6)), {}),
+        (Spec(0.1, z_loss=0.1), {}),
+        (Spec(0.1, kl=True), {}),
+        (Spec(0.1, exclude=(1,)), {}),
+        (Spec(0.1, denominator="sequences"), {}),
+        (Spec(0.1, denominator="nonempty_sequences"), {}),
+        (Spec(0.1, reduction="none"), {}),
+        (Spec(0.1), {"labels": np.full((2, 3, CLASSES), 0.2)}),
+        (Spec(0.1), {"class_weight": np.array([1.0, 0, 0, 0, 0])}),
+        (Spec(0.1, denominator="weights"), {"sample_weight": np.zeros((2, 3))}),
+        (Spec(0.1), {"prior": np.full(CLASSES, 0.2)}),
+        (Spec(0.1), {"allowed": np.ones(CLASSES, bool)}),
+        (Spec(0.1), {"normalizer": 0.0}),
+        (Spec(0.1), {"where": np.zeros((2, 3), bool)}),
+    ],
+    ids=str,
+)
+def test_what_needs_more_goes_elsewhere(spec: Spec, change: dict[str, Any]) -> None:
+    assert slopes(spec, **change) is None
+
+
+def test_a_single_class_goes_elsewhere() -> None:
+    values = Batch(None, LABELS * 0)
+    assert few.slopes_of(Spec(0.1), values, Layout(2, 1, False)) is None
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0])
+def test_the_least_share_is_enough(factor: float) -> None:
+    """Of the other class, where there are two: ε/2 of a mass of 1."""
+    values = Batch(None, np.array([0, 1]))
+    found = few.slopes_of(Spec(2 * factor * few.LEAST), values, Layout(1, 2, False))
+    assert (found is not None) == (factor == 1)
+    weights = values._replace(class_weight=np.ones(2))
+    assert (few.slopes_of(Spec(2 * factor * few.LEAST), weights, Layout(1, 2, False)) is not None) == (factor == 1)
