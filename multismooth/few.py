@@ -18,6 +18,9 @@ from multismooth.reduction import Positions
 from multismooth.spec import Spec
 from multismooth.values import FUNCTIONS
 
+RANGE = np.finfo(np.float32)
+"""In which the loss is told."""
+
 LEAST = 2.0**-20
 """A loss of which float64 keeps 2⁻³³. None is below this much of its mass, if two classes have that share of it."""
 
@@ -33,8 +36,9 @@ class Slopes(NamedTuple):
     """bool [*batch, 1], the rows that may hold anything"""
 
 
+@np.errstate(all="ignore")
 def slopes_of(spec: Spec, values: Batch, layout: Layout) -> Slopes | None:
-    """None for a call that needs more; ``values`` are the arrays but the logits as NumPy's, all of them good."""
+    """None for a call that needs more; ``values`` are the arrays but the logits as NumPy's, none of them bad."""
     if layout.soft or spec.reduction == "none" or "sequences" in spec.denominator:
         return None
     if spec.z_loss or spec.kl or spec.exclude or values.prior is not None or values.allowed is not None:
@@ -50,7 +54,7 @@ def slopes_of(spec: Spec, values: Batch, layout: Layout) -> Slopes | None:
     if spec.reduction == "mean":
         at = Positions(values.labels, None, None, counts, weight, target.counted)
         divisor = reduction.divisor_of(spec, at, values.normalizer, FUNCTIONS)
-        if divisor == 0:
+        if not RANGE.smallest_normal <= divisor <= RANGE.max:
             return None
     return Slopes((weight / divisor)[..., None] * -target.q, target.label, (weight == 0)[..., None])
 
@@ -66,14 +70,16 @@ class _Target(NamedTuple):
 def _target(spec: Spec, values: Batch, counts: Any, layout: Layout) -> _Target | None:
     """None if a position may have a single class, though mass is spread."""
     sums, w, own = ClassSums(1.0, layout.classes - 1.0), values.class_weight, 1.0
-    label = np.where(counts, values.labels, 0).astype(np.int64)
+    # Under a weight of 0 a label may be anything.
+    labelled = counts & (values.labels >= 0) & (values.labels < layout.classes)
+    label = np.where(labelled, values.labels, 0).astype(np.int64)
     if w is not None:
         w = w.astype(np.float64)
         own = w[label]
-        sums = sums._replace(label_weight=own, weighted_rest=w.sum() - own)
+        sums = sums._replace(label_weight=own, weighted_rest=_others(w)[label])
     on, off, mass, _, expected = lower(spec, sums, FUNCTIONS)
     counted = expected if spec.denominator == "expected_class_weights" else own
-    counted = counted if w is None else np.where(counts, counted, 0.0)
+    counted = counted if w is None else np.where(labelled, counted, 0.0)
     if not smooths(spec):
         return _Target(_column(on), label[..., None], counted)
     others = _column(off) * w if w is not None and spec.class_weight_rule == "per_class" else _column(off)
@@ -83,6 +89,13 @@ def _target(spec: Spec, values: Batch, counts: Any, layout: Layout) -> _Target |
     else:
         single = ((q >= LEAST * _column(mass)).sum(-1) < 2).any()
     return None if single else _Target(q, None, counted)
+
+
+def _others(w: Any) -> Any:
+    """The sum without each: only where it is most of the total does that less it lose digits."""
+    rest, largest = w.sum() - w, w.argmax()
+    rest[largest] = np.delete(w, largest).sum()
+    return rest
 
 
 def _column(value: Any) -> Any:

@@ -70,6 +70,28 @@ def test_weights_ride_along(weight: np.ndarray | None, denominator: str, rule: s
     assert loss(found) == pytest.approx(expected, rel=1e-14)
 
 
+@pytest.mark.parametrize("label", [-1, 100])
+@pytest.mark.parametrize("epsilon", [0.0, 0.1])
+@pytest.mark.parametrize("denominator", DENOMINATORS)
+def test_under_a_weight_of_0_a_label_may_be_anything(denominator: str, epsilon: float, label: int) -> None:
+    spec, labels = Spec(epsilon, denominator=denominator), np.where(WEIGHT == 0, label, LABELS)
+    given = {"labels": labels, "sample_weight": WEIGHT, "class_weight": CLASS_WEIGHT}
+    found = slopes(spec, **given)
+    assert found is not None
+    expected = smoothed_cross_entropy(LOGITS, spec=spec, where=WHERE, **given)
+    assert loss(found) == pytest.approx(expected, rel=1e-14)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_weight_that_outweighs_the_others_takes_no_digits_of_them(label: int) -> None:
+    spec = Spec(1.0, "others", class_weight_rule="expected")
+    given = {"labels": np.array([label]), "class_weight": np.array([1e12, 1e-6, 1e-6, 1e-6, 2e-6])}
+    found = slopes(spec, where=None, **given)
+    assert found is not None
+    expected = smoothed_cross_entropy(LOGITS[0, :1], spec=spec, **given)
+    assert loss(found, LOGARITHMS[0, :1]) == pytest.approx(expected, rel=1e-14)
+
+
 def test_half_precision_is_not_added_in_it() -> None:
     labels = np.zeros(64, int)
     weight = np.full(64, 2000, np.float16)
@@ -123,10 +145,15 @@ def test_one_position_alone(class_weight: np.ndarray | None, epsilon: float) -> 
         (Spec(0.1), {"prior": np.full(CLASSES, 0.2)}),
         (Spec(0.1), {"allowed": np.ones(CLASSES, bool)}),
         (Spec(0.1), {"normalizer": 0.0}),
+        (Spec(0.1), {"normalizer": 1e-50}),
+        (Spec(0.1), {"normalizer": 1e-310}),
+        (Spec(0.1), {"normalizer": 1e300}),
+        (Spec(0.1, denominator="weights"), {"sample_weight": np.full((2, 3), 1e308)}),
         (Spec(0.1), {"where": np.zeros((2, 3), bool)}),
     ],
     ids=str,
 )
+@pytest.mark.filterwarnings("error")
 def test_what_needs_more_goes_elsewhere(spec: Spec, change: dict[str, Any]) -> None:
     assert slopes(spec, **change) is None
 

@@ -16,9 +16,11 @@ SIZE = 2**16
 
 
 def loss(spec: Spec, batch: Batch, values: Batch, layout: Layout) -> tf.Tensor | None:
-    """The loss, or None for a call that needs more; ``values`` are the other arrays as NumPy's, all of them good."""
+    """The loss, or None for a call that needs more; ``values`` are the other arrays as NumPy's, none of them bad."""
     logits = batch.logits
-    if logits.shape.num_elements() > SIZE or logits.dtype == tf.float64 or any(map(_may_be_differentiated, batch[2:])):
+    if not tf.executing_eagerly() or logits.shape.num_elements() > SIZE or logits.dtype == tf.float64:
+        return None
+    if any(map(_may_be_differentiated, batch[2:])):
         return None
     given = slopes_of(spec, values, layout)
     if given is None:

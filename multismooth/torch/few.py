@@ -16,7 +16,7 @@ SIZE = 2**14
 
 
 def loss(spec: Spec, logits: Tensor, values: Batch, layout: Layout) -> Tensor | None:
-    """The loss, or None for a call that needs more; ``values`` are the other arrays as NumPy's, all of them good."""
+    """The loss, or None for a call that needs more; ``values`` are the other arrays as NumPy's, none of them bad."""
     if logits.numel() > SIZE or logits.dtype == torch.float64:
         return None
     given = slopes_of(spec, values, layout)
@@ -24,8 +24,10 @@ def loss(spec: Spec, logits: Tensor, values: Batch, layout: Layout) -> Tensor | 
         return None
     rows = logits if layout.axis == logits.dim() - 1 else logits.movedim(layout.axis, -1)
     total = _total(given, rows)
-    # Where nothing counts anything may stand.
-    return _total(given, rows.masked_fill(torch.from_numpy(given.idle), 0.0)) if total is None else total
+    if total is None and given.idle.any():
+        # Where nothing counts anything may stand.
+        total = _total(given, rows.masked_fill(torch.from_numpy(given.idle), 0.0))
+    return total
 
 
 def _total(given: Slopes, rows: Tensor) -> Tensor | None:

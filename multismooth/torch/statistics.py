@@ -96,7 +96,7 @@ def _refuse_nested_jvp() -> None:
 
 def _slope(g: Tensor, coefficients: Tensor, z: Tensor) -> Tensor:
     """The gradient to the coefficients; a term that is skipped under a −inf logit has none."""
-    skipped = (coefficients == 0) & z.isinf()
+    skipped = z.isinf() & ((coefficients == 0) | (g == 0))
     return g * z.masked_fill(skipped, 0.0)
 
 
@@ -104,12 +104,15 @@ def _without_label(z: Tensor, labels: Tensor, dim: int) -> Tensor:
     return z.scatter(dim, labels, 0.0)
 
 
-def _dead(*cotangents: Tensor) -> Tensor:
-    """The rows that no cotangent reaches: their gradient is 0."""
+def _dead(L: Tensor, *cotangents: Tensor) -> Tensor:
+    """The rows that no cotangent reaches: their gradient is 0.
+
+    As a function of the cotangent it has a slope there, and who differentiates it wants that of each row that has one.
+    """
     dead = cotangents[0] == 0
     for cotangent in cotangents[1:]:
         dead = dead & (cotangent == 0)
-    return dead
+    return dead & ~L.isfinite() if torch.is_grad_enabled() else dead
 
 
 def _pullback(x: Tensor, m: Tensor, L: Tensor, dead: Tensor) -> tuple[Tensor, Tensor]:
@@ -163,7 +166,7 @@ class _LabelStatistics(Function):
     def backward(ctx: Any, _m: Tensor, g: Tensor, g_own: Tensor, g_rest: Tensor) -> Any:
         logits, labels, receivers, allowed, m, L = ctx.saved_tensors
         dim = ctx.dim
-        dead = _dead(g, g_own, g_rest)
+        dead = _dead(L, g, g_own, g_rest)
         z, L = _pullback(_widened(logits, allowed), m, L, dead)
         grad_logits = grad_receivers = None
         if ctx.needs_input_grad[0]:
@@ -214,7 +217,7 @@ class _SoftStatistics(Function):
     @staticmethod
     def backward(ctx: Any, _m: Tensor, g: Tensor, *g_dots: Tensor) -> Any:
         logits, allowed, m, L, *targets = ctx.saved_tensors
-        dead = _dead(g, *g_dots)
+        dead = _dead(L, g, *g_dots)
         z, L = _pullback(_widened(logits, allowed), m, L, dead)
         grad_logits = None
         if ctx.needs_input_grad[0]:

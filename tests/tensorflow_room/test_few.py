@@ -115,11 +115,19 @@ def test_what_needs_more_goes_elsewhere(spec: Spec, change: dict[str, Any]) -> N
     assert not takes(spec=spec, **arrays("rows") | change)
 
 
-def test_a_graph_has_its_own_way() -> None:
-    """Though the labels are at hand."""
+@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
+def test_a_graph_has_its_own_way(xla: bool) -> None:
+    """Though the labels, or all that it is given, are at hand."""
     given = arrays("rows")
     logits = given.pop("logits")
+    eager = smoothed_cross_entropy(logits, spec=Spec(0.1), **given)
+
+    def captured() -> tf.Tensor:
+        assert not takes(logits=logits, spec=Spec(0.1), **given)
+        return smoothed_cross_entropy(logits, spec=Spec(0.1), **given)
+
     assert not tf.function(lambda logits: takes(logits=logits, spec=Spec(0.1), **given))(logits)
+    np.testing.assert_allclose(tf.function(captured, jit_compile=xla)(), eager, rtol=2.0**-22)
 
 
 @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16], ids=lambda dtype: dtype.name)

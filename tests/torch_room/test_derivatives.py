@@ -111,6 +111,31 @@ def test_jvp_is_the_gradient_s_product() -> None:
     torch.testing.assert_close(derivative, (gradient_of(LOGITS) * tangent).sum(), rtol=1e-13, atol=0)
 
 
+@every
+def test_a_gradient_has_a_slope_where_the_cotangent_is_0(case: Case) -> None:
+    """Along which ``torch.autograd.functional.jvp`` differentiates it."""
+    loss, inputs = function_of(case)
+    draw = torch.Generator().manual_seed(0)
+    directions = tuple(torch.randn(given.shape, generator=draw, dtype=given.dtype) for given in inputs)
+    _, expected = jvp(loss, tuple(inputs), directions)
+    _, found = torch.autograd.functional.jvp(loss, tuple(inputs), directions)
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_slope_at_0_is_not_that_of_what_is_masked() -> None:
+    logits = LOGITS.masked_fill(~WHERE.unsqueeze(-1), torch.nan)
+    direction = torch.linspace(-1, 2, logits.numel(), dtype=logits.dtype).view_as(logits)
+    for spec in (SPEC, Spec(0.1, z_loss=0.05, reduction="none")):
+
+        def loss(logits: Tensor, spec: Spec = spec) -> Tensor:
+            return smoothed_cross_entropy(logits, LABELS, spec, where=WHERE)
+
+        _, expected = torch.autograd.functional.jvp(loss, LOGITS, direction)
+        _, found = torch.autograd.functional.jvp(loss, logits, direction)
+        torch.testing.assert_close(found, expected)
+        assert found.abs().sum() > 0
+
+
 def test_forward_mode_twice_is_refused() -> None:
     with pytest.raises(InputError) as caught:
         jacfwd(jacfwd(loss_of))(LOGITS)

@@ -90,6 +90,13 @@ def test_weights_of_half_precision_are_not_added_in_it() -> None:
     assert loss.item() == pytest.approx(np.log(5))
 
 
+def test_a_confident_batch_is_tried_once() -> None:
+    logits = torch.tensor([[30.0, 0, 0]])
+    with patch.object(torch, "log_softmax", wraps=torch.log_softmax) as log_softmax:
+        smoothed_cross_entropy(logits, torch.tensor([0]))
+    assert log_softmax.call_count == 1
+
+
 def test_a_class_of_weight_0_is_not_masked() -> None:
     given = arrays("rows") | {"class_weight": torch.tensor([1.0, 1.0, 0.0, 1.0, 1.0])}
     given["logits"][given["labels"] == 2] = torch.nan

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from multismooth import InputError, Spec
-from multismooth.torch import smoothed_cross_entropy
+from multismooth.torch import few, smoothed_cross_entropy
 from tests.torch_room.test_memory import peak
 
 SPEC = Spec(0.1, ignore_index=0)
@@ -13,9 +13,9 @@ SPEC = Spec(0.1, ignore_index=0)
 
 def batch(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
     """A leaf, what a layer makes of it, and labels: enough of them not to go the way of few."""
-    draw = torch.Generator().manual_seed(0)
-    hidden = torch.randn(1200, 7, generator=draw).to(dtype).requires_grad_()
-    return hidden, hidden + 0.5, torch.randint(7, (1200,), generator=draw)
+    draw, rows = torch.Generator().manual_seed(0), few.SIZE // 7 + 1
+    hidden = torch.randn(rows, 7, generator=draw).to(dtype).requires_grad_()
+    return hidden, hidden + 0.5, torch.randint(7, (rows,), generator=draw)
 
 
 def gradient(spec: Spec, scale: float, dtype: torch.dtype, *, inplace: bool) -> Tensor:
@@ -82,8 +82,9 @@ def test_what_cannot_be_is_refused(spec: Spec, leaf: bool, dtype: torch.dtype, f
 
 def test_nobody_else_may_want_a_gradient() -> None:
     _, logits, labels = batch()
+    weight = torch.ones(labels.shape, requires_grad=True)
     with pytest.raises(InputError, match="logits alone"):
-        smoothed_cross_entropy(logits, labels, SPEC, sample_weight=torch.ones(1200, requires_grad=True), inplace=True)
+        smoothed_cross_entropy(logits, labels, SPEC, sample_weight=weight, inplace=True)
 
 
 def test_a_compiled_call_is_refused() -> None:
