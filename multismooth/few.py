@@ -36,13 +36,17 @@ class Slopes(NamedTuple):
     """bool [*batch, 1], the rows that may hold anything"""
 
 
-@np.errstate(all="ignore")
 def slopes_of(spec: Spec, values: Batch, layout: Layout) -> Slopes | None:
     """None for a call that needs more; ``values`` are the arrays but the logits as NumPy's, none of them bad."""
     if layout.soft or spec.reduction == "none" or "sequences" in spec.denominator:
         return None
     if spec.z_loss or spec.kl or spec.exclude or values.prior is not None or values.allowed is not None:
         return None
+    with np.errstate(all="ignore"):  # the loss says what is not finite
+        return _slopes(spec, values, layout)
+
+
+def _slopes(spec: Spec, values: Batch, layout: Layout) -> Slopes | None:
     counts = counting(spec, values, layout)
     target = _target(spec, values, counts, layout)
     if target is None:

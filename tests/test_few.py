@@ -24,6 +24,7 @@ SPECS = [
     Spec(0.1, "leaky"),
     Spec(values=(2.0, 0.25)),
     Spec(values=(2.0, 0.0), reduction="sum"),
+    Spec(0.1, denominator="class_weights"),
     Spec(0.1, ignore_index=2),
     Spec(ignore_index=2),
 ]
@@ -70,7 +71,7 @@ def test_weights_ride_along(weight: np.ndarray | None, denominator: str, rule: s
     assert loss(found) == pytest.approx(expected, rel=1e-14)
 
 
-@pytest.mark.parametrize("label", [-1, 100])
+@pytest.mark.parametrize("label", [-1, CLASSES, 100])
 @pytest.mark.parametrize("epsilon", [0.0, 0.1])
 @pytest.mark.parametrize("denominator", DENOMINATORS)
 def test_under_a_weight_of_0_a_label_may_be_anything(denominator: str, epsilon: float, label: int) -> None:
