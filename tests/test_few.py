@@ -48,6 +48,8 @@ def loss(given: few.Slopes, logarithms: np.ndarray = LOGARITHMS) -> Any:
     [
         *((spec, given) for spec in SPECS for given in ({}, {"where": None})),
         (Spec(0.1), {"normalizer": np.float32(3.0)}),
+        (Spec(0.1), {"normalizer": few.RANGE.smallest_normal}),
+        (Spec(0.1), {"normalizer": few.RANGE.max}),
     ],
     ids=str,
 )
