@@ -74,8 +74,9 @@ class _Target(NamedTuple):
 def _target(spec: Spec, values: Batch, counts: Any, layout: Layout) -> _Target | None:
     """None if a position may have a single class, though mass is spread."""
     sums, w, own = ClassSums(1.0, layout.classes - 1.0), values.class_weight, 1.0
-    # Under a weight of 0 a label may be anything.
-    labelled = counts & (values.labels >= 0) & (values.labels < layout.classes)
+    labelled = counts
+    if values.sample_weight is not None:  # under a weight of 0 a label may be anything
+        labelled = counts & (values.labels >= 0) & (values.labels < layout.classes)
     label = np.where(labelled, values.labels, 0).astype(np.int64)
     if w is not None:
         w = w.astype(np.float64)
