@@ -83,8 +83,7 @@ def _target(spec: Spec, values: Batch, counts: Any, layout: Layout) -> _Target |
         own = w[label]
         sums = sums._replace(label_weight=own, weighted_rest=_others(w)[label])
     on, off, mass, _, expected = lower(spec, sums, FUNCTIONS)
-    counted = expected if spec.denominator == "expected_class_weights" else own
-    counted = counted if w is None else np.where(labelled, counted, 0.0)
+    counted = np.where(labelled, expected if spec.denominator == "expected_class_weights" else own, 0.0)
     if not smooths(spec):
         return _Target(_column(on), label[..., None], counted)
     others = _column(off) * w if w is not None and spec.class_weight_rule == "per_class" else _column(off)

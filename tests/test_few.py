@@ -75,10 +75,13 @@ def test_weights_ride_along(weight: np.ndarray | None, denominator: str, rule: s
 
 @pytest.mark.parametrize("label", [-1, CLASSES, 100])
 @pytest.mark.parametrize("epsilon", [0.0, 0.1])
+@pytest.mark.parametrize("class_weight", [None, CLASS_WEIGHT], ids=["alike", "weighted"])
 @pytest.mark.parametrize("denominator", DENOMINATORS)
-def test_under_a_weight_of_0_a_label_may_be_anything(denominator: str, epsilon: float, label: int) -> None:
+def test_under_a_weight_of_0_a_label_may_be_anything(
+    denominator: str, class_weight: np.ndarray | None, epsilon: float, label: int
+) -> None:
     spec, labels = Spec(epsilon, denominator=denominator), np.where(WEIGHT == 0, label, LABELS)
-    given = {"labels": labels, "sample_weight": WEIGHT, "class_weight": CLASS_WEIGHT}
+    given = {"labels": labels, "sample_weight": WEIGHT, "class_weight": class_weight}
     found = slopes(spec, **given)
     assert found is not None
     expected = smoothed_cross_entropy(LOGITS, spec=spec, where=WHERE, **given)

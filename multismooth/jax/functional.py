@@ -176,9 +176,10 @@ def evaluate(
 
 def counted(batch: Batch, targets: Targets, class_weight: Any) -> Positions:
     """What the denominators count of each position; its losses are still to be computed."""
+    if targets.bad is not None:
+        class_weight = functions_for(batch.logits).where(targets.bad, 0.0, class_weight)
     if isinstance(class_weight, Array):
         class_weight = _only(class_weight, targets.mask)
-        class_weight = class_weight if targets.bad is None else jnp.where(targets.bad, 0.0, class_weight)
     weight = batch.sample_weight
     weight = None if weight is None else _only(weight, targets.mask)
     return Positions(None, None, None, targets.mask, weight, class_weight)

@@ -184,9 +184,10 @@ def positions_of(spec: Spec, batch: Batch, layout: Layout, good: bool, *, totals
         parts = [_only(part, terms.keep) for part in parts]
     weight = batch.sample_weight
     counted = terms.class_weight
+    if targets.bad is not None:
+        counted = functions.where(targets.bad, 0.0, counted)
     if tf.is_tensor(counted):
         counted = _only(counted, targets.mask)
-        counted = counted if targets.bad is None else _only(counted, ~targets.bad)
     return Positions(
         *(parts if totals else (*parts, None, None)),
         mask=targets.mask,

@@ -306,15 +306,13 @@ def mean_of(call: Call, batch: Batch) -> Mean:
     if spec.reduction != "mean":
         return Mean(1.0, batch.sample_weight, None)
     counted: Any = 1.0
-    weighs_classes = spec.denominator == "expected_class_weights" or (
-        spec.denominator == "class_weights" and batch.class_weight is not None
-    )
+    weighs_classes = spec.denominator in ("class_weights", "expected_class_weights")
     targets = None
     if weighs_classes or batch.logits.numel() <= _size_of_block(layout):
         targets = targets_of(spec, batch, layout, call.good)
     mask = targets.mask if targets else mask_of(spec, batch, layout)
     if targets and weighs_classes:
-        counted = counted_where(coefficients(spec, batch, layout, targets.labels).counted, targets)
+        counted = counted_where(coefficients(spec, batch, layout, targets.labels).counted, batch, targets)
     like = batch.logits.new_empty((), dtype=loss_dtype(batch.logits)).expand(_positions(batch, layout))
     weight = None if batch.sample_weight is None else only(batch.sample_weight, mask)
     at = Positions(like, None, None, mask, weight, counted)

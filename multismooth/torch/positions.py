@@ -90,15 +90,14 @@ def positions(spec: Spec, batch: Batch, layout: Layout, good: bool, *, totals: b
 def reducible(batch: Batch, targets: Targets, losses: Losses, counted: Any) -> Positions:
     """The losses with what they are weighted and counted by."""
     weight = None if batch.sample_weight is None else only(batch.sample_weight, targets.mask)
-    return Positions(*losses[:3], targets.mask, weight, counted_where(counted, targets))
+    return Positions(*losses[:3], targets.mask, weight, counted_where(counted, batch, targets))
 
 
-def counted_where(counted: Any, targets: Targets) -> Any:
+def counted_where(counted: Any, batch: Batch, targets: Targets) -> Any:
     """What the denominators of class weights add up: 0 where a position does not count, or has no class."""
-    if not isinstance(counted, Tensor):
-        return counted
-    counted = only(counted, targets.mask)
-    return counted if targets.bad is None else counted.masked_fill(targets.bad, 0.0)
+    if targets.bad is not None:
+        counted = functions_for(batch.logits).where(targets.bad, 0.0, counted)
+    return only(counted, targets.mask) if isinstance(counted, Tensor) else counted
 
 
 def cast(batch: Batch) -> Batch:

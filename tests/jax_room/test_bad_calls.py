@@ -10,6 +10,7 @@ from jax.experimental.sparse import BCOO
 
 from multismooth import Spec
 from multismooth import jax as room
+from multismooth.numpy import smoothed_cross_entropy as reference
 from tests.bad_calls import (
     CALLS,
     LABELS,
@@ -105,3 +106,15 @@ def test_a_matrix_is_an_array() -> None:
     allowed = np.array([True, True, True, True])
     loss = room.smoothed_cross_entropy(LOGITS, np.asmatrix(LABELS), allowed=allowed)
     assert loss == room.smoothed_cross_entropy(LOGITS, LABELS)
+
+
+@pytest.mark.parametrize("denominator", ["class_weights", "expected_class_weights"])
+def test_a_bad_label_under_a_weight_of_0_has_no_class_to_count(denominator: str) -> None:
+    """As with class weights of 1, so without."""
+    spec = Spec(0.1, denominator=denominator)
+    arrays = {"logits": np.linspace(-2, 3, 15).reshape(3, 5), "labels": np.array([0, 100, 2])}
+    arrays["sample_weight"] = np.array([1.0, 0.0, 2.0])
+    expected = reference(**arrays, spec=spec)
+    for more in ({}, {"class_weight": np.ones(5)}):
+        found = room.smoothed_cross_entropy(**{name: jnp.asarray(a) for name, a in (arrays | more).items()}, spec=spec)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)

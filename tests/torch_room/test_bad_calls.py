@@ -11,6 +11,7 @@ from torch.masked import masked_tensor
 
 from multismooth import Spec
 from multismooth import torch as room
+from multismooth.numpy import smoothed_cross_entropy as reference
 from tests.bad_calls import (
     CALLS,
     LABELS,
@@ -142,3 +143,15 @@ def test_the_largest_labels_can_be_ignored(ignored: int, transform: Any) -> None
     logits, labels, where = (torch.as_tensor(array) for array in (LOGITS, LABELS, numbers != ignored))
     loss = transform(room.smoothed_cross_entropy)(logits, torch.as_tensor(numbers), Spec(ignore_index=ignored))
     torch.testing.assert_close(loss, room.smoothed_cross_entropy(logits, labels, where=where))
+
+
+@pytest.mark.parametrize("denominator", ["class_weights", "expected_class_weights"])
+def test_a_bad_label_under_a_weight_of_0_has_no_class_to_count(denominator: str) -> None:
+    """As with class weights of 1, so without."""
+    spec = Spec(0.1, denominator=denominator)
+    arrays = {"logits": np.linspace(-2, 3, 15).reshape(3, 5), "labels": np.array([0, 100, 2])}
+    arrays["sample_weight"] = np.array([1.0, 0.0, 2.0])
+    expected = reference(**arrays, spec=spec)
+    for more in ({}, {"class_weight": np.ones(5)}):
+        found = room.smoothed_cross_entropy(**{name: torch.tensor(a) for name, a in (arrays | more).items()}, spec=spec)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)

@@ -136,6 +136,20 @@ def test_a_slope_at_0_is_not_that_of_what_is_masked() -> None:
         assert found.abs().sum() > 0
 
 
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_masked_infinity_has_no_part_in_a_prior_s_gradient(recorded: bool) -> None:
+    """Nor where the gradient is recorded, to be differentiated itself."""
+    classes = LOGITS.shape[-1]
+    masked = ~WHERE.unsqueeze(-1) & (torch.arange(classes) == 1)
+
+    def gradient(logits: Tensor) -> Tensor:
+        prior = torch.full((classes,), 1 / classes, dtype=logits.dtype, requires_grad=True)
+        loss = smoothed_cross_entropy(logits, LABELS, Spec(0.1), where=WHERE, prior=prior)
+        return torch.autograd.grad(loss, prior, create_graph=recorded)[0]
+
+    torch.testing.assert_close(gradient(LOGITS.masked_fill(masked, -torch.inf)), gradient(LOGITS), rtol=0, atol=0)
+
+
 def test_forward_mode_twice_is_refused() -> None:
     with pytest.raises(InputError) as caught:
         jacfwd(jacfwd(loss_of))(LOGITS)
