@@ -84,6 +84,12 @@ def smoothed_cross_entropy(
     call = "smoothed_cross_entropy"
     spec = as_spec(spec, call)
     batch = Batch(logits, labels, where, sample_weight, class_weight, prior, allowed, normalizer)
+    if torch.compiler.is_compiling() and not inplace:
+        from multismooth.torch import traced  # which imports PyTorch's compiler, as slow to import as PyTorch itself
+
+        batch = traced.with_open_normalizer(batch)
+        if (loss := traced.loss(call, spec, batch, axis)) is not None:
+            return loss
     layout = checks.check_call(call, spec, batch, axis, describe)
     values = None if torch.compiler.is_compiling() else checks.check_values(call, spec, batch, layout, read)
     good, applies = values is not None, fused.applies(batch)
@@ -94,7 +100,7 @@ def smoothed_cross_entropy(
             return loss
         return fused.loss(fused.Call(spec, layout, good), batch, inplace=inplace)
     at = positions(spec, batch, layout, good, totals=False)
-    return reduction.reduce(spec, at, normalizer, functions_for(at.loss))
+    return reduction.reduce(spec, at, batch.normalizer, functions_for(at.loss))
 
 
 def smoothed_cross_entropy_totals(

@@ -1,14 +1,20 @@
 """torch.compile: one graph for all batches, and no silent second derivative."""
 
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
+import torch.utils.checkpoint
 from torch import Tensor
-from torch._dynamo.testing import CompileCounterWithBackend
+from torch._dynamo.testing import CompileCounterWithBackend, EagerAndRecordGraphs
 
 from multismooth import Spec
+from multismooth.errors import InputError
 from multismooth.torch import SmoothedCrossEntropy, smoothed_cross_entropy
 
 SPECS = [
@@ -77,6 +83,77 @@ def test_equal_specs_share_a_graph() -> None:
     for _ in range(3):
         compiled(logits, labels, Spec(label_smoothing=0.1, spread="others"))
     assert counter.frame_count == 1
+
+
+@pytest.mark.parametrize(
+    ("calls", "frames"),
+    [
+        ([{"normalizer": n} for n in (3, 4, 0, 2**24 + 1)], 2),
+        ([{"normalizer": n} for n in (3.0, 4.5, 1e30, 1e-30)], 2),
+        ([{"spec": epsilon} for epsilon in (0.1, 0.2, 0.3)], 2),
+        ([{"spec": Spec(0.1, ignore_index=n)} for n in (0, 1, 2)], 2),
+        ([{"classes": n} for n in (5, 7, 9)], 2),
+    ],
+    ids=["integer", "float", "label_smoothing", "ignore_index", "classes"],
+)
+def test_a_number_that_changes_is_left_open(calls: list[dict[str, Any]], frames: int) -> None:
+    """The first graph is of the first number, and the second one of all that come after it."""
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(smoothed_cross_entropy, backend=counter, fullgraph=True)
+    labels = torch.arange(12) % 5
+    for call in calls:
+        given = {"spec": 0.1} | call
+        logits = torch.randn(12, given.pop("classes", 5), dtype=torch.float64)
+        expected = smoothed_cross_entropy(logits, labels, **given)
+        torch.testing.assert_close(compiled(logits, labels, **given), expected, rtol=1e-14, atol=0)
+    assert counter.frame_count == frames
+
+
+def test_dynamo_does_not_look_into_the_loss() -> None:
+    """Each function that it looks into it guards before every call."""
+    backend = EagerAndRecordGraphs()
+    logits, labels, where = batch(1, 3, 4)
+    loss = torch.compile(partial(smoothed_cross_entropy, where=where), backend=backend, fullgraph=True)
+    torch.testing.assert_close(loss(logits, labels), smoothed_cross_entropy(logits, labels, where=where))
+    (graph,) = backend.graphs
+    assert len([node for node in graph.graph.nodes if node.op.startswith("call")]) == 1
+
+
+def test_the_compiler_is_imported_by_who_compiles() -> None:
+    """It takes as long as PyTorch itself."""
+    code = "import sys, multismooth.torch; print('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_arrays_of_numpy_are_refused() -> None:
+    """In a graph they would be tensors."""
+    logits, labels, _ = batch(0, 3, 4)
+    with pytest.raises(InputError, match="labels is a ndarray"):
+        torch.compile(smoothed_cross_entropy, backend="aot_eager")(logits, labels.numpy())
+
+
+def total(logits: Tensor, labels: Tensor) -> Tensor:
+    return smoothed_cross_entropy(logits, labels, Spec(0.1, "others", z_loss=0.1, reduction="sum"))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        torch.func.grad(total),
+        torch.func.vmap(total),
+        torch.func.vmap(torch.func.grad(total)),
+        torch.func.jacrev(total),
+        torch.func.hessian(total),
+        lambda logits, labels: torch.func.jvp(lambda x: total(x, labels), (logits,), (logits,)),
+        lambda logits, labels: torch.utils.checkpoint.checkpoint(total, logits, labels, use_reentrant=False),
+    ],
+    ids=["grad", "vmap", "vmap-grad", "jacrev", "hessian", "jvp", "checkpoint"],
+)
+def test_compiled_transformations(function: Callable[[Tensor, Tensor], Any]) -> None:
+    logits, labels, _ = batch(0, 3, 4)
+    compiled = torch.compile(function, backend="aot_eager", fullgraph=True)
+    expected = function(logits.detach(), labels)
+    torch.testing.assert_close(compiled(logits.detach(), labels), expected, rtol=1e-13, atol=1e-15)
 
 
 @pytest.mark.parametrize("axis", [1, -1], ids=["planes", "rows"])
