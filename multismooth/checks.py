@@ -81,14 +81,7 @@ def check_call(
     def refuse(reason: str, fact: str, remedy: str) -> InputError:
         return InputError(reason, call, fact, remedy)
 
-    arrays = {}
-    for name, array in batch._asdict().items():
-        if array is None and name not in ("logits", "labels"):
-            continue
-        number = _number(array) if name == "normalizer" else None
-        arrays[name] = number or _described(refuse, name, array, describe)
-
-    logits, labels = arrays["logits"], arrays["labels"]
+    logits, labels = (_described(refuse, name, getattr(batch, name), describe) for name in ("logits", "labels"))
     if logits.dtype not in FLOATS:
         raise refuse(
             "logits_dtype",
@@ -120,14 +113,14 @@ def check_call(
         )
     soft = _labels_are_soft(refuse, logits, labels, axis, positions)
 
-    vector = (classes,)
-    _check_array(refuse, arrays, "where", ("bool",), [positions], "the labels' shape")
-    _check_array(refuse, arrays, "sample_weight", FLOATS, [positions], "the labels' shape")
-    _check_array(refuse, arrays, "class_weight", FLOATS, [vector], "one number per class")
-    _check_array(refuse, arrays, "prior", FLOATS, [vector], "one number per class")
-    _check_array(refuse, arrays, "allowed", ("bool",), [vector, logits.shape], "one per class or the logits' shape")
-    _check_array(refuse, arrays, "normalizer", FLOATS + INTEGERS, [()], "a scalar")
-    _check_spec(refuse, spec, arrays, classes, soft)
+    others = {}
+    for name, array in batch._asdict().items():
+        if array is not None and name not in ("logits", "labels"):
+            number = _number(array) if name == "normalizer" else None
+            others[name] = number or _described(refuse, name, array, describe)
+    if others:
+        _check_others(refuse, others, logits.shape, positions, classes)
+    _check_spec(refuse, spec, others, classes, soft)
     by_first_axis = spec.denominator in ("batch", "sequences", "nonempty_sequences")
     if not positions and by_first_axis and (totals or spec.reduction == "mean"):
         raise refuse(
@@ -316,30 +309,37 @@ def _labels_are_soft(
     )
 
 
-def _check_array(
+def _check_others(
     refuse: Refuse,
-    arrays: dict[str, Described],
-    name: str,
-    dtypes: tuple[str, ...],
-    shapes: list[tuple[int | None, ...]],
-    meaning: str,
+    others: dict[str, Described],
+    logits: tuple[int | None, ...],
+    positions: tuple[int | None, ...],
+    classes: int,
 ) -> None:
-    array = arrays.get(name)
-    if array is None:
-        return
-    if array.dtype not in dtypes:
-        kind = {("bool",): "booleans", FLOATS: "real numbers of a floating dtype"}.get(dtypes, "a real number")
-        raise refuse(f"{name}_dtype", f"{name} has dtype {array.dtype}", f"Pass {kind}")
-    if not any(_same(array.shape, shape) for shape in shapes):
-        needed = " or ".join(map(_show, shapes))
-        raise refuse(
-            f"{name}_shape",
-            f"{name} has shape {_show(array.shape)}, and {needed} is needed",
-            f"Pass {meaning}; nothing is broadcast",
-        )
+    """Dtypes and shapes of what was given beside logits and labels."""
+    vector = (classes,)
+    needed: dict[str, tuple[tuple[str, ...], list[tuple[int | None, ...]], str]] = {
+        "where": (("bool",), [positions], "the labels' shape"),
+        "sample_weight": (FLOATS, [positions], "the labels' shape"),
+        "class_weight": (FLOATS, [vector], "one number per class"),
+        "prior": (FLOATS, [vector], "one number per class"),
+        "allowed": (("bool",), [vector, logits], "one per class or the logits' shape"),
+        "normalizer": (FLOATS + INTEGERS, [()], "a scalar"),
+    }
+    for name, array in others.items():
+        dtypes, shapes, meaning = needed[name]
+        if array.dtype not in dtypes:
+            kind = {("bool",): "booleans", FLOATS: "real numbers of a floating dtype"}.get(dtypes, "a real number")
+            raise refuse(f"{name}_dtype", f"{name} has dtype {array.dtype}", f"Pass {kind}")
+        if not any(_same(array.shape, shape) for shape in shapes):
+            raise refuse(
+                f"{name}_shape",
+                f"{name} has shape {_show(array.shape)}, and {' or '.join(map(_show, shapes))} is needed",
+                f"Pass {meaning}; nothing is broadcast",
+            )
 
 
-def _check_spec(refuse: Refuse, spec: Spec, arrays: dict[str, Described], classes: int, soft: bool) -> None:
+def _check_spec(refuse: Refuse, spec: Spec, others: dict[str, Described], classes: int, soft: bool) -> None:
     """What a spec and the arguments exclude in each other."""
     if spec.exclude and spec.exclude[-1] >= classes:
         raise refuse(
@@ -353,19 +353,19 @@ def _check_spec(refuse: Refuse, spec: Spec, arrays: dict[str, Described], classe
             f"exclude names every one of the {classes} classes",
             "Leave at least one class to receive the smoothing mass",
         )
-    if spec.values is not None and "prior" in arrays:
+    if spec.values is not None and "prior" in others:
         raise refuse(
             "values_exclude_prior",
             "the spec's values give the target outright, and a prior is given too",
             "Pass one of the two",
         )
-    if spec.kl and "class_weight" in arrays:
+    if spec.kl and "class_weight" in others:
         raise refuse(
             "kl_excludes_class_weight",
             "kl subtracts the entropy of a distribution, and class weights make the target none",
             "Pass kl=False, or no class_weight",
         )
-    if "normalizer" in arrays and spec.reduction != "mean":
+    if "normalizer" in others and spec.reduction != "mean":
         raise refuse(
             "normalizer_needs_mean",
             f"normalizer replaces the mean's denominator, and reduction is {spec.reduction!r}",
@@ -393,38 +393,47 @@ def _check_spec(refuse: Refuse, spec: Spec, arrays: dict[str, Described], classe
             )
 
 
-def check_values(call: str, spec: Spec, batch: Batch, layout: Layout, read: Callable[[Any], Any]) -> Batch | None:
+class Good(NamedTuple):
+    """What ``check_values`` has read, every value of it good where it counts."""
+
+    values: Batch
+    """the arrays as NumPy's, without the logits"""
+    counts: Any
+    """bool [*batch], the positions that count"""
+
+
+def check_values(call: str, spec: Spec, batch: Batch, layout: Layout, read: Callable[[Any], Any]) -> Good | None:
     """Raises for values that no loss is defined for, as far as ``read`` can read them.
 
-    ``read`` turns an array into NumPy's, or into ``UNREAD``. Positions that do not count are not checked. Returns what
-    was read, without the logits, if every value is known to be good.
+    ``read`` turns an array into NumPy's, or into ``UNREAD``. Positions that do not count are not checked. None if any
+    value is not known to be good.
     """
     values = Batch(None, *(None if array is None else read(array) for array in batch[1:]))
     _check_class_numbers(call, values)
-    counts = counting(spec, values, layout)
-    if counts is UNREAD:
+    if values.labels is UNREAD or values.where is UNREAD or values.sample_weight is UNREAD:
         return None
-    with np.errstate(invalid="ignore"):  # anything may stand where nothing counts
-        _check_sample_weight(call, values, counts)
-        if values.sample_weight is not None:
-            counts = counts & (values.sample_weight != 0)
-        if values.allowed is UNREAD:
-            return None
-        if layout.soft:
-            _check_soft_labels(call, spec, values, layout, counts)
-        elif spec.out_of_range == "raise":
-            _check_labels(call, values, layout, counts)
-    good = spec.out_of_range == "raise" and all(array is not UNREAD for array in values)
-    return values if good else None
+    counts = live = _counting(spec, values, layout)
+    if values.sample_weight is not None:
+        live = _check_sample_weight(call, values, counts)
+    if values.allowed is UNREAD:
+        return None
+    if layout.soft:
+        _check_soft_labels(call, spec, values, layout, live)
+    elif spec.out_of_range == "raise":
+        _check_labels(call, values, layout, live)
+    good = spec.out_of_range == "raise" and not any(array is UNREAD for array in values)
+    return Good(values, counts) if good else None
 
 
-def counting(spec: Spec, values: Batch, layout: Layout) -> Any:
-    """The positions that count, or UNREAD, of values that are NumPy's."""
-    if any(array is UNREAD for array in (values.labels, values.where, values.sample_weight)):
-        return UNREAD
-    shape = np.delete(values.labels.shape, layout.axis) if layout.soft else values.labels.shape
-    counts = np.ones(tuple(shape), bool) if values.where is None else values.where
-    return counts if spec.ignore_index is None else counts & (values.labels != spec.ignore_index)
+def _counting(spec: Spec, values: Batch, layout: Layout) -> Any:
+    """The positions that count, of values that are NumPy's."""
+    labels, where = values.labels, values.where
+    if spec.ignore_index is not None:
+        counts = labels != spec.ignore_index
+        return counts if where is None else counts & where
+    if where is not None:
+        return where
+    return np.ones(np.delete(labels.shape, layout.axis) if layout.soft else labels.shape, bool)
 
 
 def _is_weight(array: Any) -> Any:
@@ -445,19 +454,21 @@ def _check_class_numbers(call: str, values: Batch) -> None:
         raise InputError("bad_normalizer", call, f"normalizer is {normalizer}", "Pass a finite number ≥ 0")
 
 
-def _check_sample_weight(call: str, values: Batch, counts: Any) -> None:
+@np.errstate(invalid="ignore")  # anything may stand where nothing counts
+def _check_sample_weight(call: str, values: Batch, counts: Any) -> Any:
+    """Where it is not 0 among the positions that count."""
     weight = values.sample_weight
-    if weight is None:
-        return
     bad = counts & ~_is_weight(weight)
     if bad.any():
         raise _bad_value(call, "bad_sample_weight", "sample_weight", weight, bad)
+    return counts & (weight != 0)
 
 
 def _check_labels(call: str, values: Batch, layout: Layout, counts: Any) -> None:
     labels, classes = values.labels, layout.classes
-    outside = counts & ((labels < 0) | (labels >= classes))
-    if outside.any():
+    safe = np.where(counts, labels, 0)
+    if safe.size and (safe.min() < 0 or safe.max() >= classes):
+        outside = (safe < 0) | (safe >= classes)
         raise InputError(
             "label_out_of_range",
             call,
@@ -466,7 +477,7 @@ def _check_labels(call: str, values: Batch, layout: Layout, counts: Any) -> None
         )
     if values.allowed is None:
         return
-    safe = np.where(counts, labels, 0).astype(np.int64)
+    safe = safe.astype(np.int64)
     if values.allowed.ndim == 1:
         allowed = values.allowed[safe]
     else:
@@ -482,6 +493,7 @@ def _check_labels(call: str, values: Batch, layout: Layout, counts: Any) -> None
         )
 
 
+@np.errstate(invalid="ignore")
 def _check_soft_labels(call: str, spec: Spec, values: Batch, layout: Layout, counts: Any) -> None:
     labels = np.moveaxis(values.labels, layout.axis, -1)
     rows = counts[..., None]
@@ -539,6 +551,8 @@ def bad_positions(batch: Batch, bad_labels: Any, functions: Functions) -> Any:
 
 
 def _same(shape: tuple[int | None, ...], other: tuple[int | None, ...]) -> bool:
+    if shape == other:
+        return True
     return len(shape) == len(other) and all(a == b or a is None or b is None for a, b in zip(shape, other, strict=True))
 
 

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from multismooth import reduction
-from multismooth.checks import Batch, Layout, counting
-from multismooth.lowering import ClassSums, lower, smooths
+from multismooth.checks import Good, Layout
+from multismooth.lowering import ClassSums, Coefficients, lower, smooths
 from multismooth.reduction import Positions
 from multismooth.spec import Spec
 from multismooth.values import FUNCTIONS
 
-RANGE = np.finfo(np.float32)
-"""In which the loss is told."""
+SMALLEST, LARGEST = float(np.finfo(np.float32).smallest_normal), float(np.finfo(np.float32).max)
+"""The range in which the loss is told."""
 
 LEAST = 2.0**-20
 """A loss of which float64 keeps 2⁻³³. None is below this much of its mass, if two classes have that share of it."""
@@ -32,67 +32,65 @@ class Slopes(NamedTuple):
     """[*batch, classes], or with a label [*batch, 1]"""
     label: Any
     """[*batch, 1], where nothing is smoothed: only its log p adds anything, if it is below −LEAST; None otherwise"""
-    idle: Any
-    """bool [*batch, 1], the rows that may hold anything"""
+    weight: Any
+    """[*batch], of the mean or the sum; a row where it is 0 may hold anything"""
+
+    @property
+    def idle(self) -> Any:
+        """bool [*batch, 1], the rows that may hold anything."""
+        return (self.weight == 0)[..., None]
 
 
-def slopes_of(spec: Spec, values: Batch, layout: Layout) -> Slopes | None:
-    """None for a call that needs more; ``values`` are the arrays but the logits as NumPy's, none of them bad."""
+def slopes_of(spec: Spec, good: Good, layout: Layout) -> Slopes | None:
+    """None for a call that needs more."""
+    values = good.values
     if layout.soft or spec.reduction == "none" or "sequences" in spec.denominator:
         return None
     if spec.z_loss or spec.kl or spec.exclude or values.prior is not None or values.allowed is not None:
         return None
-    with np.errstate(all="ignore"):  # the loss says what is not finite
-        return _slopes(spec, values, layout)
+    if values.class_weight is None and values.sample_weight is None:
+        return _slopes(spec, good, layout)
+    with np.errstate(all="ignore"):  # of weights that are large; the loss says what is not finite
+        return _slopes(spec, good, layout)
 
 
-def _slopes(spec: Spec, values: Batch, layout: Layout) -> Slopes | None:
-    counts = counting(spec, values, layout)
-    target = _target(spec, values, counts, layout)
-    if target is None:
-        return None
-    weight = counts
+def _slopes(spec: Spec, good: Good, layout: Layout) -> Slopes | None:
+    values, counts = good
+    weight = labelled = counts
     if values.sample_weight is not None:
         weight = np.where(counts, values.sample_weight.astype(np.float64), 0.0)
-    divisor: Any = 1.0
-    if spec.reduction == "mean":
-        at = Positions(values.labels, None, None, counts, weight, target.counted)
-        divisor = reduction.divisor_of(spec, at, values.normalizer, FUNCTIONS)
-        if not RANGE.smallest_normal <= divisor <= RANGE.max:
-            return None
-    return Slopes((weight / divisor)[..., None] * -target.q, target.label, (weight == 0)[..., None])
-
-
-class _Target(NamedTuple):
-    q: Any
-    """with the class weights, and the classes last: all of them, or the label's alone"""
-    label: Any
-    counted: Any
-    """what the denominators of class weights add up"""
-
-
-def _target(spec: Spec, values: Batch, counts: Any, layout: Layout) -> _Target | None:
-    """None if a position may have a single class, though mass is spread."""
-    sums, w, own = ClassSums(1.0, layout.classes - 1.0), values.class_weight, 1.0
-    labelled = counts
-    if values.sample_weight is not None:  # under a weight of 0 a label may be anything
+        # Under a weight of 0 a label may be anything.
         labelled = counts & (values.labels >= 0) & (values.labels < layout.classes)
     label = np.where(labelled, values.labels, 0).astype(np.int64)
+    sums, w, own = ClassSums(1.0, layout.classes - 1.0), values.class_weight, 1.0
     if w is not None:
         w = w.astype(np.float64)
         own = w[label]
         sums = sums._replace(label_weight=own, weighted_rest=_others(w)[label])
-    on, off, mass, _, expected = lower(spec, sums, FUNCTIONS)
-    counted = np.where(labelled, expected if spec.denominator == "expected_class_weights" else own, 0.0)
+    k = lower(spec, sums, FUNCTIONS)
+    divisor: Any = 1.0
+    if spec.reduction == "mean":
+        counted = own if spec.denominator == "class_weights" else k.expected_weight
+        counted = np.where(labelled, counted, 0.0) if "class_weights" in spec.denominator else None
+        at = Positions(values.labels, None, None, counts, weight, counted)
+        divisor = reduction.divisor_of(spec, at, values.normalizer, FUNCTIONS)
+        if not SMALLEST <= divisor <= LARGEST:
+            return None
+    share = (weight / -divisor)[..., None]
     if not smooths(spec):
-        return _Target(_column(on), label[..., None], counted)
-    others = _column(off) * w if w is not None and spec.class_weight_rule == "per_class" else _column(off)
-    q = np.where(label[..., None] == np.arange(layout.classes), _column(on), others)
+        return Slopes(share * _column(k.on), label[..., None], weight)
+    q = _target(spec, k, w, label, layout.classes)
+    return None if q is None else Slopes(share * q, None, weight)
+
+
+def _target(spec: Spec, k: Coefficients, w: Any, label: Any, classes: int) -> Any:
+    """q with the class weights, the classes last; None if a position may have a single one, though mass is spread."""
+    own = label[..., None] == np.arange(classes)
     if w is None:
-        single = layout.classes == 1 or min(on, off) < LEAST * mass
-    else:
-        single = ((q >= LEAST * _column(mass)).sum(-1) < 2).any()
-    return None if single else _Target(q, None, counted)
+        return np.where(own, k.on, k.off) if classes > 1 and min(k.on, k.off) >= LEAST * k.mass else None
+    others = _column(k.off) * w if spec.class_weight_rule == "per_class" else _column(k.off)
+    q = np.where(own, _column(k.on), others)
+    return q if ((q >= LEAST * _column(k.mass)).sum(-1) >= 2).all() else None
 
 
 def _others(w: Any) -> Any:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from multismooth import Spec, few
-from multismooth.checks import Batch, Layout
+from multismooth.checks import Batch, Layout, check_values
 from multismooth.numpy import smoothed_cross_entropy
 
 CLASSES = 5
@@ -31,10 +31,13 @@ SPECS = [
 DENOMINATORS = ["valid", "all", "batch", "weights", "nonzero_weights", "class_weights", "expected_class_weights"]
 
 
-def slopes(spec: Spec, **given: Any) -> few.Slopes | None:
+def slopes(spec: Spec, classes: int = CLASSES, **given: Any) -> few.Slopes | None:
     values = Batch(None, **{"labels": LABELS, "where": WHERE} | given)
     soft = values.labels.dtype.kind == "f"
-    return few.slopes_of(spec, values, Layout(values.labels.ndim - soft, CLASSES, soft))
+    layout = Layout(values.labels.ndim - soft, classes, soft)
+    good = check_values("call", spec, values, layout, np.asarray)
+    assert good is not None
+    return few.slopes_of(spec, good, layout)
 
 
 def loss(given: few.Slopes, logarithms: np.ndarray = LOGARITHMS) -> Any:
@@ -48,8 +51,8 @@ def loss(given: few.Slopes, logarithms: np.ndarray = LOGARITHMS) -> Any:
     [
         *((spec, given) for spec in SPECS for given in ({}, {"where": None})),
         (Spec(0.1), {"normalizer": np.float32(3.0)}),
-        (Spec(0.1), {"normalizer": few.RANGE.smallest_normal}),
-        (Spec(0.1), {"normalizer": few.RANGE.max}),
+        (Spec(0.1), {"normalizer": few.SMALLEST}),
+        (Spec(0.1), {"normalizer": few.LARGEST}),
     ],
     ids=str,
 )
@@ -165,15 +168,12 @@ def test_what_needs_more_goes_elsewhere(spec: Spec, change: dict[str, Any]) -> N
 
 
 def test_a_single_class_goes_elsewhere() -> None:
-    values = Batch(None, LABELS * 0)
-    assert few.slopes_of(Spec(0.1), values, Layout(2, 1, False)) is None
+    assert slopes(Spec(0.1), classes=1, labels=LABELS * 0) is None
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0])
-def test_the_least_share_is_enough(factor: float) -> None:
+@pytest.mark.parametrize("class_weight", [None, np.ones(2)], ids=["alike", "weighted"])
+def test_the_least_share_is_enough(class_weight: np.ndarray | None, factor: float) -> None:
     """Of the other class, where there are two: ε/2 of a mass of 1."""
-    values = Batch(None, np.array([0, 1]))
-    found = few.slopes_of(Spec(2 * factor * few.LEAST), values, Layout(1, 2, False))
-    assert (found is not None) == (factor == 1)
-    weights = values._replace(class_weight=np.ones(2))
-    assert (few.slopes_of(Spec(2 * factor * few.LEAST), weights, Layout(1, 2, False)) is not None) == (factor == 1)
+    given = {"labels": np.array([0, 1]), "where": None, "class_weight": class_weight}
+    assert (slopes(Spec(2 * factor * few.LEAST), classes=2, **given) is not None) == (factor == 1)

@@ -180,6 +180,13 @@ class Facts:
         return [p.label for p in self.positions if p.counts and p.label is not None and not p.label_in_range]
 
     @property
+    def has_no_class_to_count(self) -> bool:
+        """Whether the mean would be another if a label of weight 0 that names no class were given one."""
+        weightless = [p.label for p in self.positions if p.mask and p.weight == 0 and p.label is not None]
+        outside = any(not 0 <= y < self.classes for y in weightless)
+        return outside and self.is_mean and self.speaks and "class_weights" in self.spec["denominator"]
+
+    @property
     def labels(self) -> list[int]:
         """The labels of positions whose loss is a number."""
         return [p.label for p in self.positions if self.live and p.counts and p.label is not None and p.label_in_range]
@@ -460,7 +467,7 @@ CATCHES: dict[str, Callable[[Facts], bool]] = {
         and not f.vanishes
         and (bool(f.masked_out) or ("class_weight" in f.given and not f.soft and bool(f.live)))
     ),
-    "bad-label": lambda f: any(not 0 <= y < f.classes for y in f.bad_labels),
+    "bad-label": lambda f: any(not 0 <= y < f.classes for y in f.bad_labels) or f.has_no_class_to_count,
     "negative-label": lambda f: bool(f.bad_labels) and all(y < 0 for y in f.bad_labels),
     "label-wraps": lambda f: bool(f.bad_labels) and all(-f.classes <= y < 0 for y in f.bad_labels),
     "backends-disagree": lambda f: bool(f.bad_labels),

@@ -319,10 +319,11 @@ def denominator(problem: Problem, counting: Counting) -> Number:
         return mp.mpf(sum(counting.counted))
     if name == "weights":
         return mp.fsum(p.weight for p in masked_in)
+    labelled = [p for p in masked_in if p.label_in_range]
     if name == "class_weights":
-        return mp.fsum(_class_weight_of_label(problem, p) for p in masked_in)
+        return mp.fsum(_class_weight_of_label(problem, p) for p in labelled)
     assert name == "expected_class_weights"
-    return mp.fsum(expected_class_weight(problem, p) for p in masked_in)
+    return mp.fsum(expected_class_weight(problem, p) for p in labelled)
 
 
 def _class_weight_of_label(problem: Problem, position: Position) -> Number:

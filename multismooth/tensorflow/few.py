@@ -7,7 +7,7 @@ from math import isfinite
 import numpy as np
 import tensorflow as tf
 
-from multismooth.checks import Batch, Layout
+from multismooth.checks import Batch, Good, Layout
 from multismooth.few import LEAST, slopes_of
 from multismooth.spec import Spec
 
@@ -15,14 +15,14 @@ SIZE = 2**16
 """Logits. From twice as many on, the exponentials of float64 take longer than the operations that they save."""
 
 
-def loss(spec: Spec, batch: Batch, values: Batch, layout: Layout) -> tf.Tensor | None:
-    """The loss, or None for a call that needs more; ``values`` are the other arrays as NumPy's, none of them bad."""
+def loss(spec: Spec, batch: Batch, good: Good, layout: Layout) -> tf.Tensor | None:
+    """The loss, or None for a call that needs more; ``good`` are the other arrays."""
     logits = batch.logits
     if not tf.executing_eagerly() or logits.shape.num_elements() > SIZE or logits.dtype == tf.float64:
         return None
     if any(map(_may_be_differentiated, batch[2:])):
         return None
-    given = slopes_of(spec, values, layout)
+    given = slopes_of(spec, good, layout)
     if given is None:
         return None
     rank = logits.shape.rank

@@ -88,10 +88,10 @@ def smoothed_cross_entropy(
     spec = as_spec(spec, call)
     batch = Batch(logits, labels, where, sample_weight, class_weight, prior, allowed, normalizer)
     layout = checks.check_call(call, spec, batch, axis, describe)
-    values = checks.check_values(call, spec, batch, layout, read)
-    if values is not None and _is_at_hand(logits) and (loss := few.loss(spec, batch, values, layout)) is not None:
+    good = checks.check_values(call, spec, batch, layout, read)
+    if good is not None and _is_at_hand(logits) and (loss := few.loss(spec, batch, good, layout)) is not None:
         return loss
-    positions = positions_of(spec, batch, layout, values is not None)
+    positions = positions_of(spec, batch, layout, good is not None)
     return reduction.reduce(spec, positions, normalizer, functions_for(positions.loss))
 
 

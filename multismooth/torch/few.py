@@ -7,7 +7,7 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from multismooth.checks import Batch, Layout
+from multismooth.checks import Good, Layout
 from multismooth.few import LEAST, Slopes, slopes_of
 from multismooth.spec import Spec
 
@@ -15,11 +15,11 @@ SIZE = 2**14
 """Logits. From twice as many on, the exponentials of float64 take longer than the calls that they save."""
 
 
-def loss(spec: Spec, logits: Tensor, values: Batch, layout: Layout) -> Tensor | None:
-    """The loss, or None for a call that needs more; ``values`` are the other arrays as NumPy's, none of them bad."""
+def loss(spec: Spec, logits: Tensor, good: Good, layout: Layout) -> Tensor | None:
+    """The loss, or None for a call that needs more; ``good`` are the other arrays."""
     if logits.numel() > SIZE or logits.dtype == torch.float64:
         return None
-    given = slopes_of(spec, values, layout)
+    given = slopes_of(spec, good, layout)
     if given is None:
         return None
     rows = logits if layout.axis == logits.dim() - 1 else logits.movedim(layout.axis, -1)

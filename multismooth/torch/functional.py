@@ -91,15 +91,15 @@ def smoothed_cross_entropy(
         if (loss := traced.loss(call, spec, batch, axis)) is not None:
             return loss
     layout = checks.check_call(call, spec, batch, axis, describe)
-    values = None if torch.compiler.is_compiling() else checks.check_values(call, spec, batch, layout, read)
-    good, applies = values is not None, fused.applies(batch)
+    good = None if torch.compiler.is_compiling() else checks.check_values(call, spec, batch, layout, read)
+    applies = fused.applies(batch)
     if inplace:
         fused.check_inplace(spec, batch, applies)
     if applies:
-        if values is not None and not inplace and (loss := few.loss(spec, logits, values, layout)) is not None:
+        if good is not None and not inplace and (loss := few.loss(spec, logits, good, layout)) is not None:
             return loss
-        return fused.loss(fused.Call(spec, layout, good), batch, inplace=inplace)
-    at = positions(spec, batch, layout, good, totals=False)
+        return fused.loss(fused.Call(spec, layout, good is not None), batch, inplace=inplace)
+    at = positions(spec, batch, layout, good is not None, totals=False)
     return reduction.reduce(spec, at, batch.normalizer, functions_for(at.loss))
 
 

@@ -67,16 +67,14 @@ class Call(NamedTuple):
 def applies(batch: Batch) -> bool:
     """Whether the values are at hand, nobody traces what is done to them, and only the logits want a gradient."""
     logits, *others = batch
-    return at_hand(logits) and not _traced() and not (torch.is_grad_enabled() and any(map(_differentiated, others)))
+    if not at_hand(logits) or _traced():
+        return False
+    return not (torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in others))
 
 
 def at_hand(array: Tensor | None) -> bool:
     """Whether this is nothing but a tensor of the processor's, or none."""
     return array is None or (type(array) in (Tensor, Parameter) and array.is_cpu)
-
-
-def _differentiated(array: Any) -> bool:
-    return isinstance(array, Tensor) and array.requires_grad
 
 
 def _traced() -> bool:

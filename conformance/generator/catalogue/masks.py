@@ -18,6 +18,7 @@ def masks() -> Book:
     _bad_but_masked(book)
     _out_of_range(book)
     _single_position(book)
+    _no_class_to_count(book)
     return book
 
 
@@ -244,3 +245,18 @@ def _single_position(book: Book) -> None:
         give="sample_weight",
         label_smoothing=0.1,
     )
+
+
+def _no_class_to_count(book: Book) -> None:
+    """A bad label under sample weight 0 counts, but names no class whose weight a denominator could add."""
+    for give in ("sample_weight", "sample_weight class_weight"):
+        for denominator in ("class_weights", "expected_class_weights"):
+            book.add(
+                "weightless-bad-label",
+                f"{give}, D = {denominator}: a bad label has no class weight, not even of 1",
+                give=give,
+                put={"sample_weight": [0.5, 0.0, 1.25, 2.0], "labels": {1: 9}},
+                label_smoothing=0.1,
+                denominator=denominator,
+                reduction="mean",
+            )
