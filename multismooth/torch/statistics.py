@@ -7,14 +7,21 @@ m + L has the right derivative, softmax(x), all the same.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.nn import functional
 
 from multismooth.errors import InputError
 from multismooth.torch.functions import loss_dtype
+
+BLOCK = 128
+"""Numbers that are added one after another; sums of more lose digits that show in the loss."""
+LANES = 16
+"""How many numbers of a row a processor adds side by side."""
 
 
 class LabelRow(NamedTuple):
@@ -74,7 +81,20 @@ def _shifted(x: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     z = x - m
     # z is 0 at the maximum, or NaN in a row that has no finite one.
     others = z.exp().scatter(dim, top, z.gather(dim, top))
-    return m, others.sum(dim, keepdim=True).log1p(), z
+    return m, _sum(others, dim).log1p(), z
+
+
+def _sum(values: Tensor, dim: int, *, pads_rows: bool = True) -> Tensor:
+    """Over an axis, which is kept. PyTorch itself adds in pairs, and a compiler one after another: there by blocks.
+
+    To pad rows takes half as long again as to add them.
+    """
+    classes, inner = values.shape[dim], values.dim() - 1 - dim
+    size = BLOCK if inner else LANES * BLOCK
+    if torch.compiler.is_compiling() and classes > 2 * size and (inner or pads_rows or classes % size == 0):
+        blocks = functional.pad(values, [0, 0] * inner + [0, -classes % size]).unflatten(dim, (-1, size))
+        values = blocks.sum(dim + 1)
+    return values.sum(dim, keepdim=True)
 
 
 def weighted(coefficients: Tensor, z: Tensor) -> Tensor:
@@ -204,7 +224,7 @@ class _SoftStatistics(Function):
     @staticmethod
     def forward(logits: Tensor, allowed: Tensor | None, dim: int, *targets: Tensor) -> tuple[Tensor, ...]:
         m, L, z = _shifted(_widened(logits, allowed), dim)
-        return m, L, *(weighted(target, z).sum(dim, keepdim=True) for target in targets)
+        return m, L, *(_sum(weighted(target, z), dim) for target in targets)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -266,23 +286,25 @@ class _CompiledLabelStatistics(_LabelStatistics):
         smooths: bool,
         outweighs: bool,
     ) -> tuple[Tensor, ...]:
+        # A label's loss has the digits that it needs without.
+        add = partial(_sum, dim=dim, pads_rows=False)
         x = _widened(logits, allowed)
         m = x.amax(dim, keepdim=True)
         z = x - m
         # The maxima are told from z: exp(z) is used once, or else it would be stored.
         top = z == 0
-        ties = top.to(z.dtype).sum(dim, keepdim=True) - 1
-        L = (torch.where(top, 0.0, z.exp()).sum(dim, keepdim=True) + ties).log1p()
+        ties = add(top.to(z.dtype)) - 1
+        L = (add(torch.where(top, 0.0, z.exp())) + ties).log1p()
         own = x.gather(dim, labels) - m
         if not smooths:
             return m, L, own, torch.zeros_like(L)
         if outweighs:
             # A label's −inf makes the loss infinite, whatever the others add to it.
-            return m, L, own, torch.where(own == -torch.inf, 0.0, z.sum(dim, keepdim=True) - own)
+            return m, L, own, torch.where(own == -torch.inf, 0.0, add(z) - own)
         hit = _hit(logits, labels, dim)
         skipped = hit if receivers is None else hit | (receivers == 0)
         rest = torch.where(skipped, 0.0, z if receivers is None else receivers * z)
-        return m, L, own, rest.sum(dim, keepdim=True)
+        return m, L, own, add(rest)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

@@ -1,5 +1,6 @@
 """torch.compile: one graph for all batches, and no silent second derivative."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -200,6 +201,25 @@ def test_a_second_derivative_of_a_compiled_loss_raises(soft: bool) -> None:
     (gradient,) = torch.autograd.grad(compiled(logits, labels, 0.1), logits, create_graph=True)
     with pytest.raises(RuntimeError, match="double backward"):
         gradient.square().sum().backward()
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="PyTorch compiles for a CPU with g++")
+@pytest.mark.parametrize(
+    ("classes", "axis", "soft"),
+    [(4099, 0, False), (4099, 0, True), (50_257, -1, True)],
+    ids=["planes", "soft-planes", "soft-rows"],
+)
+def test_a_compiler_s_sums_keep_their_digits(classes: int, axis: int, soft: bool) -> None:
+    """Of thousands of classes, whose number no block divides; added one after another they lose 8 units and more."""
+    shape = (classes, 3) if axis == 0 else (3, classes)
+    logits = ((137 * torch.arange(3 * classes) + 11) % 509 - 254).reshape(shape) / 32
+    labels = torch.tensor([0, 7, 14])
+    if soft:
+        labels = torch.nn.functional.one_hot(labels, classes).movedim(-1, axis).float()
+    call = partial(smoothed_cross_entropy, labels=labels, spec=Spec(0.1, reduction="none"), axis=axis)
+    found, exact = torch.compile(call, fullgraph=True)(logits), call(logits.double())
+    units = torch.ldexp(torch.ones(3), exact.frexp().exponent - 24)
+    assert ((found - exact).abs() <= 4 * units).all()
 
 
 def test_a_compiled_module() -> None:
