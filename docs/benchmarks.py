@@ -59,6 +59,10 @@ framework start alike and see the same batches; over {steps} steps the losses ag
 ![Tokens per second](benchmarks/training.png)
 """
 
+BEHIND_HEAD = """## Where another loss is faster
+
+Warm, and by more than {margin:.0%}: our time in parts of the other's."""
+
 ACCURACY_HEAD = """## Accuracy
 
 The worst error of the gradient in float32 against float64, in parts of the gradient's largest number, over 256 rows.
@@ -72,6 +76,25 @@ Time against N and against K, and the exponent p of time ∝ sizeᵖ, fitted fro
 """
 
 
+MARGIN = 0.05
+BEHIND = {
+    ("torch", "multismooth", "F.cross_entropy"): (
+        "Half precision is widened part by part, and narrowed. A forward pass takes each step of a part in an "
+        "operation of its own. Of a tiny call a fifth are its checks, and as much the spelled-out target."
+    ),
+    ("torch", "multismooth, compiled", "F.cross_entropy, compiled"): (
+        "A row's maxima are counted, which keeps a confident row's digits, and labels are looked at, whether they "
+        "exist. A tiny call is its guards."
+    ),
+    ("jax", "multismooth", "logsumexp and gather"): (
+        "The sums leave out the label and the maximum, which keeps the digits; where the logits fit the cache nothing "
+        "hides that."
+    ),
+    ("jax", "multismooth", "optax, one-hot"): "A tiny call is its dispatch.",
+    ("tensorflow", "multismooth, graph", "Keras, graph"): "A graph dispatches each operation, and ours has more.",
+    ("tensorflow", "multismooth, XLA", "Keras, XLA"): "Planes are added up in a loop, which keeps the digits.",
+}
+"""what bounds a loss beside another one"""
 TELLING = (
     ("losses", "LM1", ("multismooth", "multismooth, compiled", "multismooth, in place", "multismooth, graph")),
     ("losses", "seg2", ("multismooth", "multismooth, compiled", "multismooth, graph")),
@@ -90,6 +113,7 @@ def page(found: dict[str, Any]) -> str:
         *(losses(found, framework) for framework in figures.having(found, "losses")),
         linear(found),
         training(found),
+        behind(found),
         accuracy(found),
         growth(found),
     ]
@@ -181,6 +205,24 @@ def speeds(framework: str, shape: str, cell: figures.Cell) -> Iterator[tuple[str
             speed, beside = (figures.tokens(cell, shape, process, who) for who in (name, cell["reference"]))
             texts += [f"{speed:,.0f}", f"{speed / beside:.2f}"] if speed and beside else [figures.ABSENT] * 2
         yield NAMES[framework], name, *texts, figures.peak(cell, name)
+
+
+def behind(found: dict[str, Any]) -> str:
+    rows = []
+    for (framework, ours, theirs), why in BEHIND.items():
+        slower = [", ".join(slower_cells(found, framework, part, ours, theirs)) for part in PARTS]
+        if any(slower):
+            shown = (text or figures.ABSENT for text in slower)
+            rows.append((NAMES[framework], f"`{ours}`", theirs, *shown, why))
+    columns = ("", "loss", "beside", *PARTS.values(), "what bounds it")
+    return "\n\n".join([flowing(BEHIND_HEAD.format(margin=MARGIN)), markdown(columns, rows)]) if rows else ""
+
+
+def slower_cells(found: dict[str, Any], framework: str, part: str, ours: str, theirs: str) -> Iterator[str]:
+    for shape, cell in figures.cells(found, framework, "losses", part).items():
+        a, b = (figures.ratio(cell, "warm", name) for name in (ours, theirs))
+        if a and b and a > (1 + MARGIN) * b:
+            yield f"{shape} {a / b:.2f}"
 
 
 def accuracy(found: dict[str, Any]) -> str:

@@ -258,6 +258,18 @@ def test_the_page_says_who_has_no_figures() -> None:
     assert "| multismooth | 1.00 |" in section
 
 
+def test_the_page_says_where_another_loss_is_faster() -> None:
+    found: dict[str, Any] = {"frameworks": {}}
+    for shape, ours in (("LM1", 0.104), ("cls", 0.06), ("tiny", 0.14)):
+        times = {"F.cross_entropy": 0.1, "multismooth": ours}
+        rows = {name: {"median": time, "low": time, "high": time} for name, time in times.items()}
+        said = {"task": ["losses", shape, "gradient"], "reference": "F.cross_entropy", "rows": rows}
+        run.place(found, "torch", "warm", said)
+    *_, told = PAGE.behind(found).splitlines()
+    assert told.startswith("| PyTorch | `multismooth` | F.cross_entropy | tiny 1.40 | – | Half precision is")
+    assert PAGE.behind(FOUND) == ""
+
+
 def test_the_readme_s_table_stands_between_its_marks() -> None:
     before, after = (f"before\n{PAGE.MARKS[0]}\n{text}\n{PAGE.MARKS[1]}\nafter" for text in ("old", "new"))
     assert PAGE.inserted(before, "new") == after
