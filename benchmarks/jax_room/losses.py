@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import keras_losses
 import optax
 from jax import Array
-from peers import Unfit
 from shapes import IGNORED, LABEL_SMOOTHING, Shape, arrays
 
 from jax_room.call import Call, Eager
@@ -19,8 +18,6 @@ from multismooth.jax import smoothed_cross_entropy
 
 REFERENCE = "optax, one-hot"
 CORE = (REFERENCE, "logsumexp and gather", "multismooth", "multismooth.keras", "floor")
-LARGE = 2**26
-"""bytes of logits"""
 GROWING = (REFERENCE, "multismooth")
 SPEC = dialects.torch(LABEL_SMOOTHING, IGNORED)
 Loss = Callable[[Array, Array, Shape], Array]
@@ -72,13 +69,8 @@ def contenders(shape: Shape, part: str) -> dict[str, Any]:
         jax.block_until_ready(read(logits))
         return (None, twice(logits)) if part == "gradient" else (None,)
 
-    def not_jitted(logits: Array, labels: Array) -> Any:
-        if shape.bytes > LARGE:
-            raise Unfit("takes some twenty times as long as jitted, and was left out")
-        return step(ours)(logits, labels)
-
     return {
         **{name: Call(step(loss), logits, labels) for name, loss in LOSSES.items()},
-        "multismooth, not jitted": Eager(not_jitted, logits, labels),
+        "multismooth, not jitted": Eager(step(ours), logits, labels),
         "floor": Eager(floor, logits, labels),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -67,8 +68,9 @@ def smoothed_cross_entropy(
         InputError: a wrong shape, dtype or option; or a bad value where it can be read, outside of transformations;
             elsewhere the position's loss and gradient are NaN.
 
-    ``spec`` is static under ``jax.jit``, so that a schedule of ε compiles anew at every value. NumPy's 64-bit labels
-    are checked before JAX narrows them, but those that are arguments of a jitted function JAX has narrowed by then.
+    Outside of ``jax.jit`` the loss is compiled by itself, for each spec and each shape; jit the whole step where you
+    can. ``spec`` is static, so that a schedule of ε compiles anew at every value. NumPy's 64-bit labels are checked
+    before JAX narrows them, but those that are arguments of a jitted function JAX has narrowed by then.
 
     >>> import jax.numpy as jnp
     >>> logits = jnp.zeros((2, 3, 4))  # [batch, time, classes]
@@ -83,8 +85,7 @@ def smoothed_cross_entropy(
     call = "smoothed_cross_entropy"
     spec = as_spec(spec, call)
     batch = Batch(logits, labels, where, sample_weight, class_weight, prior, allowed, normalizer)
-    positions = _positions(call, spec, batch, axis)
-    return reduction.reduce(spec, positions, normalizer, functions_for(positions.loss))
+    return _loss(*_prepared(call, spec, batch, axis, totals=False))
 
 
 def smoothed_cross_entropy_totals(
@@ -118,8 +119,7 @@ def smoothed_cross_entropy_totals(
     call = "smoothed_cross_entropy_totals"
     spec = as_spec(spec, call)
     batch = Batch(logits, labels, where, sample_weight, class_weight, prior, allowed)
-    positions = _positions(call, spec, batch, axis, totals=True)
-    return reduction.totals(spec, positions, functions_for(positions.loss))
+    return _totals(*_prepared(call, spec, batch, axis, totals=True))
 
 
 class Targets(NamedTuple):
@@ -142,11 +142,30 @@ class _Terms(NamedTuple):
     class_weight: Any
 
 
-def _positions(call: str, spec: Spec, batch: Batch, axis: int, *, totals: bool = False) -> Positions:
+def _prepared(
+    call: str, spec: Spec, batch: Batch, axis: int, *, totals: bool
+) -> tuple[Spec, Layout, bool, Batch, Targets]:
+    """A call that is checked: what is static of it, and JAX's arrays."""
     layout = checks.check_call(call, spec, batch, axis, describe, totals=totals)
     good = checks.check_values(call, spec, batch, layout, read) is not None
     targets = (_soft_labels if layout.soft else hard_labels)(spec, batch, layout, good)
-    return evaluate(spec, cast(batch), layout, targets, good, totals=totals)
+    batch = cast(batch)._replace(labels=None)
+    if batch.normalizer is not None:
+        batch = batch._replace(normalizer=functions_for(batch.logits).array(batch.normalizer))
+    return spec, layout, good, batch, targets
+
+
+# To dispatch each operation takes ten times as long, where nobody else compiles them.
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _loss(spec: Spec, layout: Layout, good: bool, batch: Batch, targets: Targets) -> Array:
+    positions = evaluate(spec, batch, layout, targets, good)
+    return reduction.reduce(spec, positions, batch.normalizer, functions_for(positions.loss))
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _totals(spec: Spec, layout: Layout, good: bool, batch: Batch, targets: Targets) -> Totals:
+    positions = evaluate(spec, batch, layout, targets, good, totals=True)
+    return reduction.totals(spec, positions, functions_for(positions.loss))
 
 
 def evaluate(

@@ -2,6 +2,8 @@
 
 import math
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +13,7 @@ import pytest
 from jax import Array, ShapeDtypeStruct
 
 from multismooth import Spec
-from multismooth.jax import rows, smoothed_cross_entropy
+from multismooth.jax import rows, smoothed_cross_entropy, smoothed_cross_entropy_totals
 
 SPEC = Spec(0.1, ignore_index=-100)
 
@@ -75,6 +77,18 @@ def test_nothing_but_the_gradient_is_as_large_as_the_logits(shape: Shape) -> Non
     # In half precision the planes are read from the logits' bits, which lie where the gradient will.
     bits = gradient if shape is SHAPES["segmentation-bfloat16"] else []
     assert held(compiled(shape), math.prod(shape.logits)) == bits + gradient
+
+
+@pytest.mark.parametrize("function", [smoothed_cross_entropy, smoothed_cross_entropy_totals])
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "soft"])
+def test_the_loss_is_compiled_where_nobody_else_compiles_it(function: Callable[..., Any], soft: bool) -> None:
+    """To dispatch a hundred operations one by one takes ten times as long as to compute them, and more."""
+    labels = jnp.full((4, 5), 0.2) if soft else jnp.arange(4)
+    equations = jax.make_jaxpr(partial(function, spec=Spec(0.1)))(
+        jnp.zeros((4, 5)), labels, where=jnp.ones(4, bool)
+    ).eqns
+    assert len(equations) < 16
+    assert len(equations[-1].params["jaxpr"].eqns) > 30
 
 
 def test_a_held_copy_is_seen() -> None:
