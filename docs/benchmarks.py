@@ -61,7 +61,8 @@ framework start alike and see the same batches; over {steps} steps the losses ag
 
 BEHIND_HEAD = """## Where another loss is faster
 
-Warm, and by more than {margin:.0%}: our time in parts of the other's."""
+Of the frameworks' own losses, and JAX's plain formula; warm, and by more than {margin:.0%}: our time in parts of the
+other's."""
 
 ACCURACY_HEAD = """## Accuracy
 

@@ -24,6 +24,8 @@ def functions_for(like: Tensor) -> Functions:
     dtype, device = loss_dtype(like), like.device
 
     def array(value: Any) -> Tensor:
+        if isinstance(value, (int, torch.SymInt)):  # as_tensor would make it a constant of a graph
+            return torch.full((), value, dtype=dtype, device=device)
         # torch.where(condition, 0.9, 1.0) would be float32.
         return torch.as_tensor(value, dtype=dtype, device=device)
 
@@ -41,7 +43,7 @@ def functions_for(like: Tensor) -> Functions:
         array=array,
         ones_like=torch.ones_like,
         size=torch.numel,
-        length=len,
+        length=lambda array: array.shape[0],  # which may be open, and len() is a number
     )
 
 

@@ -13,15 +13,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.nn import functional
 
 from multismooth.errors import InputError
 from multismooth.torch.functions import loss_dtype
 
-BLOCK = 128
-"""Numbers that are added one after another; sums of more lose digits that show in the loss."""
-LANES = 16
-"""How many numbers of a row a processor adds side by side."""
+FEW = 256
+"""Numbers that may be added one after another; sums of more lose digits that show in the loss."""
+LANES = 8
+"""How many numbers of a row a processor adds side by side, or more."""
 
 
 class LabelRow(NamedTuple):
@@ -84,17 +83,23 @@ def _shifted(x: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     return m, _sum(others, dim).log1p(), z
 
 
-def _sum(values: Tensor, dim: int, *, pads_rows: bool = True) -> Tensor:
-    """Over an axis, which is kept. PyTorch itself adds in pairs, and a compiler one after another: there by blocks.
+def _sum(values: Tensor, dim: int) -> Tensor:
+    """Over an axis, which is kept. PyTorch itself adds in pairs, and on a CPU its compiler one after another."""
+    classes, rows = values.shape[dim], dim == values.dim() - 1
+    if not (torch.compiler.is_compiling() and values.is_cpu) or classes <= (FEW * LANES if rows else FEW):
+        return values.sum(dim, keepdim=True)
+    size = _classes_of_block(classes) if rows else None
+    if size is None:
+        return values.sum(dim, keepdim=True, dtype=torch.float64).to(values.dtype)
+    return values.unflatten(dim, (-1, size)).sum(dim + 1).sum(dim, keepdim=True)
 
-    To pad rows takes half as long again as to add them.
-    """
-    classes, inner = values.shape[dim], values.dim() - 1 - dim
-    size = BLOCK if inner else LANES * BLOCK
-    if torch.compiler.is_compiling() and classes > 2 * size and (inner or pads_rows or classes % size == 0):
-        blocks = functional.pad(values, [0, 0] * inner + [0, -classes % size]).unflatten(dim, (-1, size))
-        values = blocks.sum(dim + 1)
-    return values.sum(dim, keepdim=True)
+
+def _classes_of_block(classes: int) -> int | None:
+    """A divisor of the number of classes, of about as many numbers to a lane as there are ``FEW``."""
+    if torch.compiler.is_dynamo_compiling():  # where the number may be open
+        return None
+    most = FEW * LANES
+    return next((size for size in range(most, most // 4, -1) if classes % size == 0), None)
 
 
 def weighted(coefficients: Tensor, z: Tensor) -> Tensor:
@@ -286,8 +291,7 @@ class _CompiledLabelStatistics(_LabelStatistics):
         smooths: bool,
         outweighs: bool,
     ) -> tuple[Tensor, ...]:
-        # A label's loss has the digits that it needs without.
-        add = partial(_sum, dim=dim, pads_rows=False)
+        add = partial(_sum, dim=dim)
         x = _widened(logits, allowed)
         m = x.amax(dim, keepdim=True)
         z = x - m

@@ -1,6 +1,7 @@
 """The loss in a graph of ``torch.compile``, as one call that Dynamo does not look into.
 
-What it looks into it guards: some 250 comparisons before every call of the compiled graph.
+What it looks into it guards: some 250 comparisons before every call of the compiled graph. It has to, where the graph
+leaves the number of classes or a number of the spec open.
 """
 
 from __future__ import annotations

@@ -55,17 +55,28 @@ def test_another_mask_needs_no_other_graph(spec: Spec) -> None:
     assert counter.frame_count == 1
 
 
-def test_another_batch_size_needs_no_other_graph() -> None:
+DENOMINATORS = ["valid", "all", "batch", "weights", "nonzero_weights", "sequences", "nonempty_sequences"]
+
+
+@pytest.mark.parametrize("denominator", DENOMINATORS)
+@pytest.mark.parametrize("given", [(), ("where",), ("sample_weight",)], ids=str)
+@pytest.mark.parametrize("dynamic", [None, True])
+def test_another_batch_size_needs_no_other_graph(
+    dynamic: bool | None, given: tuple[str, ...], denominator: str
+) -> None:
+    """But for the first one, which PyTorch takes for the only one if it is not told."""
     counter = CompileCounterWithBackend("aot_eager")
 
-    def loss(logits: Tensor, labels: Tensor, where: Tensor) -> Tensor:
-        return smoothed_cross_entropy(logits, labels, SPECS[1], where=where)
+    def loss(logits: Tensor, labels: Tensor, **more: Tensor) -> Tensor:
+        return smoothed_cross_entropy(logits, labels, Spec(0.1, denominator=denominator), **more)
 
-    compiled = torch.compile(loss, backend=counter, fullgraph=True, dynamic=True)
-    for size in (3, 5, 8):
-        arguments = batch(1, size, 4)
-        torch.testing.assert_close(compiled(*arguments), loss(*arguments), rtol=1e-14, atol=1e-15)
-    assert counter.frame_count == 1
+    compiled = torch.compile(loss, backend=counter, fullgraph=True, dynamic=dynamic)
+    for size in (3, 6, 8, 11):
+        logits, labels, where = batch(1, size, 4)
+        more = {name: {"where": where, "sample_weight": where + 0.5}[name] for name in given}
+        expected = loss(logits, labels, **more)
+        torch.testing.assert_close(compiled(logits, labels, **more), expected, rtol=1e-14, atol=1e-15)
+    assert counter.frame_count == (1 if dynamic else 2)
 
 
 def test_a_normalizer_tensor_needs_no_other_graph() -> None:
@@ -206,13 +217,14 @@ def test_a_second_derivative_of_a_compiled_loss_raises(soft: bool) -> None:
 @pytest.mark.skipif(shutil.which("g++") is None, reason="PyTorch compiles for a CPU with g++")
 @pytest.mark.parametrize(
     ("classes", "axis", "soft"),
-    [(4099, 0, False), (4099, 0, True), (50_257, -1, True)],
-    ids=["planes", "soft-planes", "soft-rows"],
+    [(50_257, -1, False), (50_257, -1, True), (8191, -1, False), (4099, 0, False), (4099, 0, True)],
+    ids=["rows", "soft-rows", "prime-rows", "planes", "soft-planes"],
 )
 def test_a_compiler_s_sums_keep_their_digits(classes: int, axis: int, soft: bool) -> None:
-    """Of thousands of classes, whose number no block divides; added one after another they lose 8 units and more."""
-    shape = (classes, 3) if axis == 0 else (3, classes)
-    logits = ((137 * torch.arange(3 * classes) + 11) % 509 - 254).reshape(shape) / 32
+    """Of thousands of logits, even or alike: added one after another they lose 6 to 40 units."""
+    even = ((137 * torch.arange(classes) + 11) % 509 - 254) / 32
+    alike = torch.full((classes,), -0.3567).index_fill(0, torch.tensor(0), 0.0)
+    logits = torch.stack([even, even.flip(0), alike]).movedim(-1, axis).contiguous()
     labels = torch.tensor([0, 7, 14])
     if soft:
         labels = torch.nn.functional.one_hot(labels, classes).movedim(-1, axis).float()
