@@ -155,7 +155,7 @@ def _prepared(
     return spec, layout, good, batch, targets
 
 
-# To dispatch each operation takes ten times as long, where nobody else compiles them.
+# Where nobody else compiles them, to dispatch the operations one by one takes several times as long.
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _loss(spec: Spec, layout: Layout, good: bool, batch: Batch, targets: Targets) -> Array:
     positions = evaluate(spec, batch, layout, targets, good)

@@ -55,8 +55,8 @@ def smoothed_cross_entropy(
 
     Returns:
         A scalar, or [*batch] with ``reduction="none"``, 0 at masked positions. float64 for float64 logits, else
-        float32, which is also what it is computed in, if not in float64 where that takes fewer operations; gradients
-        are rounded once to the logits' dtype.
+        float32, which is also what it is computed in, if not in float64 where that takes fewer operations or keeps
+        the digits of a sum; gradients are rounded once to the logits' dtype.
 
     Masked positions contribute exactly 0, with a gradient of 0, whatever their logits hold. Where nothing counts the
     sum is 0 and the mean what ``spec.empty`` says. A logit of −inf under q_k > 0 gives +inf with a finite gradient; a

@@ -49,6 +49,6 @@ def _loss(call: str, values: tuple[Any, ...], axis: int, *arrays: Any) -> Tensor
         if isinstance(layout.classes, SymInt):
             return None
         at = positions(spec, batch, layout, good=False, totals=False)
-    except (InputError, NotImplementedError):
+    except (InputError, NotImplementedError):  # the latter of a jvp, in Dynamo's trace and in AOTAutograd's after it
         return None
     return reduction.reduce(spec, at, batch.normalizer, functions_for(at.loss))

@@ -82,7 +82,7 @@ def test_nothing_but_the_gradient_is_as_large_as_the_logits(shape: Shape) -> Non
 @pytest.mark.parametrize("function", [smoothed_cross_entropy, smoothed_cross_entropy_totals])
 @pytest.mark.parametrize("soft", [False, True], ids=["labels", "soft"])
 def test_the_loss_is_compiled_where_nobody_else_compiles_it(function: Callable[..., Any], soft: bool) -> None:
-    """To dispatch a hundred operations one by one takes ten times as long as to compute them, and more."""
+    """To dispatch its operations one by one takes several times as long."""
     labels = jnp.full((4, 5), 0.2) if soft else jnp.arange(4)
     equations = jax.make_jaxpr(partial(function, spec=Spec(0.1)))(
         jnp.zeros((4, 5)), labels, where=jnp.ones(4, bool)

@@ -115,9 +115,10 @@ def test_a_number_that_changes_is_left_open(calls: list[dict[str, Any]], frames:
     labels = torch.arange(12) % 5
     for call in calls:
         given = {"spec": 0.1} | call
-        logits = torch.randn(12, given.pop("classes", 5), dtype=torch.float64)
-        expected = smoothed_cross_entropy(logits, labels, **given)
-        torch.testing.assert_close(compiled(logits, labels, **given), expected, rtol=1e-14, atol=0)
+        logits = torch.randn(12, given.pop("classes", 5), dtype=torch.float64).requires_grad_()
+        losses = [loss(logits, labels, **given) for loss in (compiled, smoothed_cross_entropy)]
+        torch.testing.assert_close(*losses, rtol=1e-14, atol=0)
+        torch.testing.assert_close(*(torch.autograd.grad(loss, logits) for loss in losses), rtol=1e-13, atol=1e-16)
     assert counter.frame_count == frames
 
 

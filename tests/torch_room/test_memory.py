@@ -99,7 +99,7 @@ def test_without_a_gradient_nothing_of_their_size_is_held() -> None:
 @pytest.mark.skipif(shutil.which("g++") is None, reason="PyTorch compiles for a CPU with g++")
 @pytest.mark.parametrize(("name", "kernels"), [("rows", 10), ("planes", 8)])
 def test_compiled_no_exponential_is_stored(name: str, kernels: int) -> None:
-    """What the forward pass holds are numbers of each position, and of each block of at least 512 classes.
+    """What the forward pass holds are numbers of each position, and three sums of each block of 2048 classes.
 
     The kernels are those of both passes, as PyTorch 2.13 makes them, three of which add up blocks of rows; with the
     exponentials stored it were two more.
@@ -110,7 +110,7 @@ def test_compiled_no_exponential_is_stored(name: str, kernels: int) -> None:
     loss = torch.compile(partial(smoothed_cross_entropy, spec=Spec(0.1, ignore_index=0), axis=axis), fullgraph=True)
     torch.autograd.grad(loss(logits, labels), logits)
     assert metrics.generated_kernel_count <= kernels
-    assert peak(lambda: loss(logits, labels)) <= 8 * labels.nbytes + logits.nbytes / 128
+    assert peak(lambda: loss(logits, labels)) <= 8 * labels.nbytes + 3 * logits.nbytes / 2048
     torch.compiler.reset()
 
 
