@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -24,6 +25,9 @@ BEYOND: Final = "int beyond 64 bits"
 
 SUM_TOLERANCE: Final = 2.0**-8
 """How far from 1 probabilities may sum: rounding each of them to bfloat16 moves the sum by half of this."""
+
+_UNSIGNED: Final = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
+"""by bytes"""
 
 UNREAD: Final = object()
 """Stands for values that cannot be read without waiting: traced, compiled, or on another device."""
@@ -44,6 +48,12 @@ class Batch(NamedTuple):
     prior: Any = None
     allowed: Any = None
     normalizer: Any = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether logits and labels are all there is."""
+        _, _, where, sample_weight, class_weight, prior, allowed, normalizer = self
+        return where is sample_weight is class_weight is prior is allowed is normalizer is None
 
 
 class Described(NamedTuple):
@@ -129,6 +139,29 @@ def check_call(
             "Pass a batch, or another denominator",
         )
     return Layout(axis, classes, soft)
+
+
+def check_call_once(
+    call: str,
+    spec: Spec,
+    batch: Batch,
+    axis: Any,
+    describe: Callable[[Any], Described | None],
+) -> Layout:
+    """``check_call``, whose answer for a plain batch holds for all that are alike: of a small one's time it is a tenth.
+
+    For shapes that are numbers, as they are outside of a trace.
+    """
+    if batch.is_plain and isinstance(axis, int):
+        logits, labels = describe(batch.logits), describe(batch.labels)
+        if logits is not None and labels is not None:
+            return _plain_layout(call, spec, logits, labels, axis)
+    return check_call(call, spec, batch, axis, describe)
+
+
+@lru_cache(typed=True)  # an axis of True is not that of 1
+def _plain_layout(call: str, spec: Spec, logits: Described, labels: Described, axis: int) -> Layout:
+    return check_call(call, spec, Batch(logits, labels), axis, lambda described: described)
 
 
 def check_linear(
@@ -400,6 +433,8 @@ class Good(NamedTuple):
     """the arrays as NumPy's, without the logits"""
     counts: Any
     """bool [*batch], the positions that count"""
+    labels: Any
+    """class indices, 0 where a label may be anything; None of probabilities"""
 
 
 def check_values(call: str, spec: Spec, batch: Batch, layout: Layout, read: Callable[[Any], Any]) -> Good | None:
@@ -408,8 +443,11 @@ def check_values(call: str, spec: Spec, batch: Batch, layout: Layout, read: Call
     ``read`` turns an array into NumPy's, or into ``UNREAD``. Positions that do not count are not checked. None if any
     value is not known to be good.
     """
-    values = Batch(None, *(None if array is None else read(array) for array in batch[1:]))
-    _check_class_numbers(call, values)
+    if plain := batch.is_plain:
+        values = Batch(None, read(batch.labels))
+    else:
+        values = Batch(None, *(None if array is None else read(array) for array in batch[1:]))
+        _check_class_numbers(call, values)
     if values.labels is UNREAD or values.where is UNREAD or values.sample_weight is UNREAD:
         return None
     counts = live = _counting(spec, values, layout)
@@ -417,12 +455,13 @@ def check_values(call: str, spec: Spec, batch: Batch, layout: Layout, read: Call
         live = _check_sample_weight(call, values, counts)
     if values.allowed is UNREAD:
         return None
+    labels = None
     if layout.soft:
         _check_soft_labels(call, spec, values, layout, live)
     elif spec.out_of_range == "raise":
-        _check_labels(call, values, layout, live)
-    good = spec.out_of_range == "raise" and not any(array is UNREAD for array in values)
-    return Good(values, counts) if good else None
+        labels = _checked_labels(call, values, layout, live)
+    known = plain or not any(array is UNREAD for array in values)
+    return Good(values, counts, labels) if known and spec.out_of_range == "raise" else None
 
 
 def _counting(spec: Spec, values: Batch, layout: Layout) -> Any:
@@ -464,10 +503,12 @@ def _check_sample_weight(call: str, values: Batch, counts: Any) -> Any:
     return counts & (weight != 0)
 
 
-def _check_labels(call: str, values: Batch, layout: Layout, counts: Any) -> None:
+def _checked_labels(call: str, values: Batch, layout: Layout, counts: Any) -> Any:
+    """The labels, 0 where nothing counts."""
     labels, classes = values.labels, layout.classes
     safe = np.where(counts, labels, 0)
-    if safe.size and (safe.min() < 0 or safe.max() >= classes):
+    # Read without its sign a negative number is larger than every class.
+    if safe.size and safe.view(_UNSIGNED[safe.dtype.itemsize]).max() >= classes:
         outside = (safe < 0) | (safe >= classes)
         raise InputError(
             "label_out_of_range",
@@ -476,13 +517,13 @@ def _check_labels(call: str, values: Batch, layout: Layout, counts: Any) -> None
             "Correct it, or mask it with where or ignore_index",
         )
     if values.allowed is None:
-        return
-    safe = safe.astype(np.int64)
+        return safe
+    index = safe.astype(np.int64)
     if values.allowed.ndim == 1:
-        allowed = values.allowed[safe]
+        allowed = values.allowed[index]
     else:
         rows = np.moveaxis(values.allowed, layout.axis, -1)
-        allowed = np.take_along_axis(rows, safe[..., None], -1)[..., 0]
+        allowed = np.take_along_axis(rows, index[..., None], -1)[..., 0]
     refused = counts & ~allowed
     if refused.any():
         raise InputError(
@@ -491,6 +532,7 @@ def _check_labels(call: str, values: Batch, layout: Layout, counts: Any) -> None
             f"{_first('labels', labels, refused)}, a class that is not allowed there",
             "Correct it, allow the class, or mask the position",
         )
+    return safe
 
 
 @np.errstate(invalid="ignore")

@@ -7,6 +7,7 @@ not very small, as it never is where two classes share the target.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,41 +45,49 @@ class Slopes(NamedTuple):
 def slopes_of(spec: Spec, good: Good, layout: Layout) -> Slopes | None:
     """None for a call that needs more."""
     values = good.values
-    if layout.soft or spec.reduction == "none" or "sequences" in spec.denominator:
-        return None
-    if spec.z_loss or spec.kl or spec.exclude or values.prior is not None or values.allowed is not None:
+    alike = None if layout.soft else _alike(spec, layout.classes)
+    if alike is None or values.prior is not None or values.allowed is not None:
         return None
     if values.class_weight is None and values.sample_weight is None:
-        return _slopes(spec, good, layout)
+        return _slopes(spec, good, layout, alike)
     with np.errstate(all="ignore"):  # of weights that are large; the loss says what is not finite
-        return _slopes(spec, good, layout)
+        return _slopes(spec, good, layout, alike)
 
 
-def _slopes(spec: Spec, good: Good, layout: Layout) -> Slopes | None:
-    values, counts = good
+@lru_cache
+def _alike(spec: Spec, classes: int) -> Coefficients | None:
+    """The coefficients without class weights; None for a spec that needs more."""
+    if spec.reduction == "none" or "sequences" in spec.denominator or spec.z_loss or spec.kl or spec.exclude:
+        return None
+    return lower(spec, ClassSums(1.0, classes - 1.0), FUNCTIONS)
+
+
+def _slopes(spec: Spec, good: Good, layout: Layout, k: Coefficients) -> Slopes | None:
+    values, counts, label = good
     weight = labelled = counts
     if values.sample_weight is not None:
         weight = np.where(counts, values.sample_weight.astype(np.float64), 0.0)
-        # Under a weight of 0 a label may be anything.
+        # Under a weight of 0 a label may be anything, and is counted if it is a class.
         labelled = counts & (values.labels >= 0) & (values.labels < layout.classes)
-    label = np.where(labelled, values.labels, 0).astype(np.int64)
-    sums, w, own = ClassSums(1.0, layout.classes - 1.0), values.class_weight, 1.0
+        label = np.where(labelled, values.labels, 0)
+    w, own = values.class_weight, 1.0
     if w is not None:
         w = w.astype(np.float64)
         own = w[label]
-        sums = sums._replace(label_weight=own, weighted_rest=_others(w)[label])
-    k = lower(spec, sums, FUNCTIONS)
+        sums = ClassSums(1.0, layout.classes - 1.0, label_weight=own, weighted_rest=_others(w)[label])
+        k = lower(spec, sums, FUNCTIONS)
     divisor: Any = 1.0
     if spec.reduction == "mean":
+        mask = labelled if "class_weights" in spec.denominator else counts
         counted = own if spec.denominator == "class_weights" else k.expected_weight
-        counted = np.where(labelled, counted, 0.0) if "class_weights" in spec.denominator else None
-        at = Positions(values.labels, None, None, counts, weight, counted)
+        counted = counted if w is None else np.where(mask, counted, 0.0)
+        at = Positions(values.labels, None, None, mask, weight, counted)
         divisor = reduction.divisor_of(spec, at, values.normalizer, FUNCTIONS)
         if not SMALLEST <= divisor <= LARGEST:
             return None
     share = (weight / -divisor)[..., None]
     if not smooths(spec):
-        return Slopes(share * _column(k.on), label[..., None], weight)
+        return Slopes(share * _column(k.on), label[..., None].astype(np.int64), weight)
     q = _target(spec, k, w, label, layout.classes)
     return None if q is None else Slopes(share * q, None, weight)
 

@@ -15,6 +15,7 @@ from multismooth.checks import (
     Layout,
     bad_positions,
     check_call,
+    check_call_once,
     check_linear,
     check_values,
 )
@@ -101,6 +102,31 @@ def test_the_number_of_classes_must_be_known() -> None:
         "unknown_classes",
         "call: logits of shape (2, ?) have an unknown number of classes. Set the static size of the class axis.",
     )
+
+
+def test_plain_batches_that_are_alike_are_checked_once() -> None:
+    def checked(axis: Any = -1, spec: Spec = Spec(), **arrays: Any) -> Layout:
+        describe = lambda array: Described(*array) if isinstance(array, tuple) else None  # noqa: E731
+        return check_call_once("call", spec, Batch(**{"logits": X, "labels": Y} | arrays), axis, describe)
+
+    assert checked() is checked()
+    assert checked() == checked(axis=2) == checked(axis=np.int64(2)) == checked(where=((2, 3), "bool")) == LAYOUT
+    assert checked(labels=X) == SOFT
+    assert checked(axis=1, labels=((2, 4), "int32")) == Layout(1, 3, False)
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"axis": True, "labels": ((2, 4), "int32")}, "axis_not_an_integer"),
+        ({"axis": [2]}, "axis_not_an_integer"),
+        ({"spec": Spec(exclude=(4,))}, "exclude_out_of_range"),
+        ({"spec": Spec(0.1, "others"), "labels": X}, "soft_labels_exclude_spread"),
+        ({"labels": ((2, 3), "float32")}, "float_labels"),
+        ({"labels": None}, "not_an_array"),
+        ({"logits": [1.0]}, "not_an_array"),
+        ({"where": ((2, 4), "bool")}, "where_shape"),
+    ]
+    for given, reason in refused * 2:
+        with pytest.raises(InputError, match=r"^call: ") as caught:
+            checked(**given)
+        assert caught.value.reason == reason
 
 
 @pytest.mark.parametrize("name", Batch._fields)
@@ -390,6 +416,21 @@ def test_ignored_labels_are_not_checked() -> None:
     assert known_good(Spec(ignore_index=9), labels=np.where(LABELS == 1, 9, LABELS))
     assert fault(Spec(ignore_index=8), labels=np.where(LABELS == 1, 9, LABELS)) == "label_out_of_range"
     assert known_good(Spec(ignore_index=9), labels=LABELS + 9 * (LABELS > 0), sample_weight=WEIGHT * (LABELS == 0))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"])
+@pytest.mark.parametrize("more", [{}, {"allowed": np.ones(4, bool)}], ids=["plain", "allowed"])
+def test_what_was_read_has_the_labels_that_are_classes(dtype: str, more: dict[str, Any]) -> None:
+    """The largest are beyond the classes, and read as signed they would be below 0."""
+    labels = LABELS.astype(dtype)
+    other = np.where(LABELS == 3, np.iinfo(dtype).max, labels)
+    batch = Batch(None, other, LABELS < 3, **more)
+    good = check_values("call", Spec(), batch, LAYOUT, np.asarray)
+    assert good is not None
+    np.testing.assert_array_equal(good.labels, np.where(LABELS < 3, LABELS, 0))
+    assert good.labels.dtype == dtype
+    assert fault(labels=other, **more) == "label_out_of_range"
+    assert fault(labels=np.where(LABELS == 3, np.iinfo(dtype).min or 4, labels), **more) == "label_out_of_range"
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

@@ -90,9 +90,10 @@ def smoothed_cross_entropy(
         batch = traced.with_open_normalizer(batch)
         if (loss := traced.loss(call, spec, batch, axis)) is not None:
             return loss
-    layout = checks.check_call(call, spec, batch, axis, describe)
-    good = None if torch.compiler.is_compiling() else checks.check_values(call, spec, batch, layout, read)
     applies = fused.applies(batch)
+    check_call = checks.check_call_once if applies else checks.check_call
+    layout = check_call(call, spec, batch, axis, describe)
+    good = None if torch.compiler.is_compiling() else checks.check_values(call, spec, batch, layout, read)
     if inplace:
         fused.check_inplace(spec, batch, applies)
     if applies:

@@ -42,7 +42,7 @@ def functions_for(like: Tensor) -> Functions:
         count=lambda condition: condition.sum().to(dtype),
         array=array,
         ones_like=torch.ones_like,
-        size=torch.numel,
+        size=lambda array: array.numel(),  # which torch.jit traces, and torch.numel is a number
         length=lambda array: array.shape[0],  # which may be open, and len() is a number
     )
 
@@ -59,7 +59,7 @@ def read(array: Any) -> Any:
     """As NumPy's, if the values are at hand: not on another device, nor inside a transformation."""
     if not isinstance(array, Tensor):
         return np.asarray(array)
-    if not array.is_cpu:
+    if not array.is_cpu or torch.jit.is_tracing():
         return UNREAD
     array = array.detach() if array.requires_grad else array
     try:

@@ -78,9 +78,10 @@ def at_hand(array: Tensor | None) -> bool:
 
 
 def _traced() -> bool:
-    """By torch.compile, by vmap and the like, by forward mode, or by a mode such as FakeTensorMode."""
+    """By torch.compile or torch.jit, by vmap and the like, by forward mode, or by a mode such as FakeTensorMode."""
     return bool(
         torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
         or torch._C._len_torch_dispatch_stack()
         or torch._C._functorch.peek_interpreter_stack() is not None
         or forward_ad._current_level >= 0

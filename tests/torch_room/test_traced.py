@@ -53,6 +53,19 @@ def test_it_can_be_exported() -> None:
         torch.testing.assert_close(exported(*batch(confident)), loss(*batch(confident)))
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("rows", [4, 2048])
+def test_torch_jit_builds_no_label_in(rows: int) -> None:
+    def first(n: int, confident: bool = True) -> tuple[Tensor, ...]:
+        return tuple(array[:n] for array in batch(confident))
+
+    graph = torch.jit.trace(loss, first(rows, confident=False))
+    for n in (rows, rows // 2):
+        torch.testing.assert_close(graph(*first(n)), loss(*first(n)))
+        torch.testing.assert_close(graph(first(n)[0], first(n)[1] + 1), loss(first(n)[0], first(n)[1] + 1))
+    assert graph(first(rows)[0], first(rows)[1] - 1).isnan()
+
+
 def test_a_subclass_of_tensors_is_computed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     class Other(Tensor):
         pass
