@@ -81,17 +81,19 @@ MARGIN = 0.05
 BEHIND = {
     ("torch", "multismooth", "F.cross_entropy"): (
         "Half precision is widened part by part, and narrowed. A forward pass takes each step of a part in an "
-        "operation of its own. Of a tiny call a fifth are its checks, and as much the spelled-out target."
+        "operation of its own. Of a tiny call less than a fifth are its checks, and as much the spelled-out target."
     ),
     ("torch", "multismooth, compiled", "F.cross_entropy, compiled"): (
         "A row's maxima are counted, which keeps a confident row's digits, and labels are looked at, whether they "
         "exist. A tiny call is its guards."
     ),
     ("jax", "multismooth", "logsumexp and gather"): (
-        "The sums leave out the label and the maximum, which keeps the digits; where the logits fit the cache nothing "
-        "hides that."
+        "XLA adds up what it has written to memory: the exponentials, and the differences from the maximum, whose sum "
+        "keeps digits that the logits' own sum loses. The plain formula writes the former alone."
     ),
-    ("jax", "multismooth", "optax, one-hot"): "A tiny call is its dispatch.",
+    ("jax", "multismooth", "optax, one-hot"): (
+        "A tiny call is its dispatch: XLA hands what has 1000 operations on numbers to another thread."
+    ),
     ("tensorflow", "multismooth, graph", "Keras, graph"): "A graph dispatches each operation, and ours has more.",
     ("tensorflow", "multismooth, XLA", "Keras, XLA"): "Planes are added up in a loop, which keeps the digits.",
 }
