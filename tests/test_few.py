@@ -158,6 +158,7 @@ def test_one_position_alone(class_weight: np.ndarray | None, epsilon: float) -> 
         (Spec(0.1), {"normalizer": 1e-310}),
         (Spec(0.1), {"normalizer": 1e300}),
         (Spec(0.1, denominator="weights"), {"sample_weight": np.full((2, 3), 1e308)}),
+        (Spec(0.1, denominator="class_weights"), {"class_weight": np.full(CLASSES, 1e308)}),
         (Spec(0.1), {"where": np.zeros((2, 3), bool)}),
     ],
     ids=str,
