@@ -435,6 +435,12 @@ def test_what_was_read_has_the_labels_that_are_classes(dtype: str, more: dict[st
     assert fault(labels=np.where(LABELS == 3, np.iinfo(dtype).min or 4, labels), **more) == "label_out_of_range"
 
 
+def test_probabilities_that_were_read_have_no_labels() -> None:
+    good = check_values("call", Spec(), Batch(None, ONE_HOT), SOFT, np.asarray)
+    assert good is not None
+    assert good.labels is None
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_allowed_classes_follow_the_class_axis(axis: int) -> None:
     allowed = ONE_HOT.astype(bool)
