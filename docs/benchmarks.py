@@ -88,8 +88,9 @@ BEHIND = {
         "exist. A tiny call is its guards."
     ),
     ("jax", "multismooth", "logsumexp and gather"): (
-        "XLA adds up what it has written to memory: the exponentials, and the differences from the maximum, whose sum "
-        "keeps digits that the logits' own sum loses. The plain formula writes the former alone."
+        "The plain formula writes its exponentials down, makes the gradient in their place, and adds up the logits "
+        "themselves. Here the gradient takes the exponentials anew, so that nothing is written down, and both sums "
+        "are of differences from the maximum, which keeps the digits."
     ),
     ("jax", "multismooth", "optax, one-hot"): (
         "A tiny call is its dispatch: XLA hands what has 1000 operations on numbers to another thread."

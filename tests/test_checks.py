@@ -32,14 +32,14 @@ QUARTERS = np.full(4, 0.25)
 # --- Shapes and dtypes: an array is what is known of it --------------------------------------------------------------
 
 
+def describe(array: Any) -> Described | None:
+    """An array is a pair of shape and dtype, and anything else is none."""
+    return Described(*array) if isinstance(array, tuple) else None
+
+
 def layout_of(
     logits: Any, labels: Any, spec: Spec = Spec(), axis: Any = -1, totals: bool = False, **more: Any
 ) -> Layout:
-    """``check_call`` where an array is a pair of shape and dtype, and anything else is none."""
-
-    def describe(array: Any) -> Described | None:
-        return Described(*array) if isinstance(array, tuple) else None
-
     return check_call("call", spec, Batch(logits, labels, **more), axis, describe, totals=totals)
 
 
@@ -106,7 +106,6 @@ def test_the_number_of_classes_must_be_known() -> None:
 
 def test_plain_batches_that_are_alike_are_checked_once() -> None:
     def checked(axis: Any = -1, spec: Spec = Spec(), check: Any = check_call_once, **arrays: Any) -> Layout:
-        describe = lambda array: Described(*array) if isinstance(array, tuple) else None  # noqa: E731
         return check("call", spec, Batch(**{"logits": X, "labels": Y} | arrays), axis, describe)
 
     assert checked() is checked()
@@ -233,9 +232,6 @@ def logits_of(
     softcap: Any = None,
     labels: Any = Y,
 ) -> Described:
-    def describe(array: Any) -> Described | None:
-        return Described(*array) if isinstance(array, tuple) else None
-
     return check_linear("call", hidden, kernel, bias, logit_scale, softcap, labels, describe)
 
 

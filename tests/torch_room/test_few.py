@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
-from multismooth import Spec
+from multismooth import InputError, Spec, checks
 from multismooth.torch import few, fused, smoothed_cross_entropy
 
 WHERE = torch.tensor([True, False, True, True, False, True])
@@ -242,3 +242,12 @@ def test_second_derivatives() -> None:
 
     hessian, exact = (torch.autograd.functional.hessian(loss, x) for x in (logits, logits.double()))
     torch.testing.assert_close(hessian.double(), exact, rtol=1e-6, atol=1e-9)
+
+
+def test_a_batch_like_one_before_has_its_values_checked_alone() -> None:
+    logits = torch.randn(7, 11)
+    expected = smoothed_cross_entropy(logits, torch.arange(7), 0.1)
+    with patch.object(checks, "check_call", side_effect=AssertionError):
+        assert smoothed_cross_entropy(logits, torch.arange(7), 0.1) == expected
+        with pytest.raises(InputError, match="labels at"):
+            smoothed_cross_entropy(logits, torch.arange(7) + 5, 0.1)
