@@ -45,21 +45,26 @@ class Slopes(NamedTuple):
 def slopes_of(spec: Spec, good: Good, layout: Layout) -> Slopes | None:
     """None for a call that needs more."""
     values = good.values
-    alike = None if layout.soft else _alike(spec, layout.classes)
-    if alike is None or values.prior is not None or values.allowed is not None:
+    k = None if layout.soft else alike(spec, layout.classes)
+    if k is None or values.prior is not None or values.allowed is not None:
         return None
     if values.class_weight is None and values.sample_weight is None:
-        return _slopes(spec, good, layout, alike)
+        return _slopes(spec, good, layout, k)
     with np.errstate(all="ignore"):  # of weights that are large; the loss says what is not finite
-        return _slopes(spec, good, layout, alike)
+        return _slopes(spec, good, layout, k)
 
 
 @lru_cache
-def _alike(spec: Spec, classes: int) -> Coefficients | None:
+def alike(spec: Spec, classes: int) -> Coefficients | None:
     """The coefficients without class weights; None for a spec that needs more."""
     if spec.reduction == "none" or "sequences" in spec.denominator or spec.z_loss or spec.kl or spec.exclude:
         return None
     return lower(spec, ClassSums(1.0, classes - 1.0), FUNCTIONS)
+
+
+def is_shared(k: Coefficients, classes: int) -> bool:
+    """Whether each of at least two classes has ``LEAST`` of the mass."""
+    return classes > 1 and min(k.on, k.off) >= LEAST * k.mass
 
 
 def _slopes(spec: Spec, good: Good, layout: Layout, k: Coefficients) -> Slopes | None:
@@ -96,7 +101,7 @@ def _target(spec: Spec, k: Coefficients, w: Any, label: Any, classes: int) -> An
     """q with the class weights, the classes last; None if a position may have a single one, though mass is spread."""
     own = label[..., None] == np.arange(classes)
     if w is None:
-        return np.where(own, k.on, k.off) if classes > 1 and min(k.on, k.off) >= LEAST * k.mass else None
+        return np.where(own, k.on, k.off) if is_shared(k, classes) else None
     others = _column(k.off) * w if spec.class_weight_rule == "per_class" else _column(k.off)
     q = np.where(own, _column(k.on), others)
     return q if ((q >= LEAST * _column(k.mass)).sum(-1) >= 2).all() else None

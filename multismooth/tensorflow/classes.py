@@ -66,6 +66,17 @@ def class_sums(batch: Batch, layout: Layout, labels: tf.Tensor, given: Shares, f
     return ClassSums(own, rest, xlogx_rest, tf.gather(batch.class_weight, labels), weighted_rest)
 
 
+def counted(spec: Spec, batch: Batch) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """int64 labels, and the positions that count; None for all."""
+    labels, mask = tf.cast(batch.labels, tf.int64), batch.where
+    lowest, highest = batch.labels.dtype.min, batch.labels.dtype.max
+    if spec.ignore_index is not None and lowest <= spec.ignore_index <= highest:
+        # As the cast from uint64 makes it.
+        counts = labels != (spec.ignore_index + 2**63) % 2**64 - 2**63
+        mask = counts if mask is None else mask & counts
+    return labels, mask
+
+
 def at_label(vector: tf.Tensor, labels: tf.Tensor, axis: int) -> tf.Tensor:
     """Each position's value of its own class."""
     if len(vector.shape) == 1:

@@ -9,12 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from multismooth import checks, reduction
-from multismooth.checks import UNREAD, Batch, Described, Layout
+from multismooth.checks import Batch, Layout
 from multismooth.lowering import Functions, lower, lower_soft, smooths, xlogx
 from multismooth.reduction import Positions, Totals
 from multismooth.spec import Spec, as_spec
 from multismooth.tensorflow import few
-from multismooth.tensorflow.classes import along, at_label, class_sums, shares
+from multismooth.tensorflow.classes import along, at_label, class_sums, counted, shares
+from multismooth.tensorflow.functions import describe, functions_for, is_at_hand, read
 from multismooth.tensorflow.projection import Projection, projected_statistics
 from multismooth.tensorflow.rows import Rest, loss_dtype
 from multismooth.tensorflow.statistics import label_statistics, soft_statistics
@@ -89,7 +90,9 @@ def smoothed_cross_entropy(
     batch = Batch(logits, labels, where, sample_weight, class_weight, prior, allowed, normalizer)
     layout = checks.check_call(call, spec, batch, axis, describe)
     good = checks.check_values(call, spec, batch, layout, read)
-    if good is not None and _is_at_hand(logits) and (loss := few.loss(spec, batch, good, layout)) is not None:
+    if good is not None and is_at_hand(logits) and (loss := few.loss(spec, batch, good, layout)) is not None:
+        return loss
+    if (loss := few.loss_in_graph(spec, batch, layout)) is not None:
         return loss
     positions = positions_of(spec, batch, layout, good is not None)
     return reduction.reduce(spec, positions, normalizer, functions_for(positions.loss))
@@ -233,12 +236,7 @@ def _without_absent(batch: Batch, layout: Layout, mask: tf.Tensor | None) -> Bat
 
 def _labels(spec: Spec, batch: Batch, layout: Layout, good: bool) -> _Targets:
     """int64 labels that are safe to index with, and which of them count."""
-    labels, mask = tf.cast(batch.labels, tf.int64), batch.where
-    lowest, highest = batch.labels.dtype.min, batch.labels.dtype.max
-    if spec.ignore_index is not None and lowest <= spec.ignore_index <= highest:
-        # As the cast from uint64 makes it.
-        counts = labels != (spec.ignore_index + 2**63) % 2**64 - 2**63
-        mask = counts if mask is None else mask & counts
+    labels, mask = counted(spec, batch)
     if good and batch.sample_weight is None:
         return _Targets(_only(labels, mask), mask, None)
     bad = (labels < 0) | (labels >= layout.classes)
@@ -390,60 +388,3 @@ def _meet(coefficient: Any, like: tf.Tensor, axis: int) -> Any:
     """A coefficient of each position, shaped to meet an array with classes."""
     by_position = tf.is_tensor(coefficient) and len(coefficient.shape) == len(like.shape) - 1
     return tf.expand_dims(coefficient, axis) if by_position else coefficient
-
-
-# --- What the shared code asks of TensorFlow --------------------------------------------------------------------
-
-
-def functions_for(like: tf.Tensor) -> Functions:
-    """The shared code's functions, in the dtype that the loss of these logits has."""
-    dtype = loss_dtype(like)
-
-    def array(value: Any) -> tf.Tensor:
-        # Neither tf.cast(0.1, tf.float64) nor tf.where(condition, 0.9, 1.0) keeps the digits of float64.
-        is_array = tf.is_tensor(value) or isinstance(value, (np.ndarray, np.generic, tf.Variable))
-        return tf.cast(value, dtype) if is_array else tf.constant(value, dtype)
-
-    def where(condition: tf.Tensor, a: Any, b: Any) -> tf.Tensor:
-        if not condition.shape.rank and _is_at_hand(condition):
-            return array(a if condition else b)
-        return tf.where(condition, array(a), array(b))
-
-    return Functions(
-        where=where,
-        log=tf.math.log,
-        any=tf.reduce_any,
-        sum=tf.reduce_sum,
-        count=lambda condition: tf.cast(tf.math.count_nonzero(condition), dtype),
-        array=array,
-        ones_like=tf.ones_like,
-        size=tf.size,
-        length=lambda values: tf.shape(values)[0],
-    )
-
-
-def describe(array: Any) -> Described | None:
-    if isinstance(array, Projection):
-        return Described(tuple(array.shape), array.dtype.name)
-    if isinstance(array, (tf.RaggedTensor, tf.SparseTensor, tf.IndexedSlices, np.ma.MaskedArray)):
-        return None
-    if isinstance(array, (np.ndarray, np.generic)):
-        return Described(array.shape, array.dtype.name)
-    if not tf.is_tensor(array):
-        return None
-    shape, dtype = tf.TensorShape(array.shape), tf.as_dtype(array.dtype).name
-    return Described((), dtype, rank_is_known=False) if shape.rank is None else Described(tuple(shape), dtype)
-
-
-def read(array: Any) -> Any:
-    """As NumPy's, if the values are at hand: neither symbolic nor on another device."""
-    if not tf.is_tensor(array) and not isinstance(array, tf.Variable):
-        return np.asarray(array)
-    return array.numpy() if _is_at_hand(array) else UNREAD
-
-
-def _is_at_hand(array: tf.Tensor | tf.Variable) -> bool:
-    return hasattr(array, "numpy") and "CPU" in array.device and not isinstance(array, tf.Variable)
-
-
-reduction.register(tf.Tensor, functions_for)

@@ -7,7 +7,8 @@ import tensorflow as tf
 from multismooth import checks, reduction
 from multismooth.checks import Batch
 from multismooth.spec import Spec, as_spec
-from multismooth.tensorflow.functional import Array, describe, functions_for, positions_of, read
+from multismooth.tensorflow.functional import Array, positions_of
+from multismooth.tensorflow.functions import describe, functions_for, read
 from multismooth.tensorflow.projection import Cap, Projection
 
 

@@ -116,17 +116,15 @@ def test_what_needs_more_goes_elsewhere(spec: Spec, change: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
-def test_a_graph_has_its_own_way(xla: bool) -> None:
+def test_nothing_is_read_in_a_graph(xla: bool) -> None:
     """Though the labels, or all that it is given, are at hand."""
     given = arrays("rows")
-    logits = given.pop("logits")
-    eager = smoothed_cross_entropy(logits, spec=Spec(0.1), **given)
+    eager = smoothed_cross_entropy(spec=Spec(0.1), **given)
 
     def captured() -> tf.Tensor:
-        assert not takes(logits=logits, spec=Spec(0.1), **given)
-        return smoothed_cross_entropy(logits, spec=Spec(0.1), **given)
+        with patch.object(few, "slopes_of", side_effect=ZeroDivisionError):
+            return smoothed_cross_entropy(spec=Spec(0.1), **given)
 
-    assert not tf.function(lambda logits: takes(logits=logits, spec=Spec(0.1), **given))(logits)
     np.testing.assert_allclose(tf.function(captured, jit_compile=xla)(), eager, rtol=2.0**-22)
 
 
@@ -159,8 +157,9 @@ def test_what_is_masked_does_not_show_in_a_bit(shape: str, epsilon: float, g: fl
     assert len({filled(garbage) for garbage in (0.0, 1e30, np.inf, -np.inf, np.nan)}) == 1
 
 
+@pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
 @pytest.mark.parametrize("spec", [Spec(), Spec(0.1)], ids=repr)
-def test_second_derivatives(spec: Spec) -> None:
+def test_second_derivatives(spec: Spec, graph: bool) -> None:
     def hessian(logits: tf.Tensor) -> Any:
         given = arrays("rows") | {"logits": logits}
         with tf.GradientTape() as outer:
@@ -172,10 +171,148 @@ def test_second_derivatives(spec: Spec) -> None:
         return outer.jacobian(gradient, logits)
 
     logits = arrays("rows")["logits"]
-    np.testing.assert_allclose(hessian(logits), hessian(tf.cast(logits, tf.float64)), rtol=2.0**-22, atol=1e-9)
+    run = tf.function(hessian, autograph=False) if graph else hessian
+    np.testing.assert_allclose(run(logits), hessian(tf.cast(logits, tf.float64)), rtol=2.0**-22, atol=1e-9)
 
 
+GRAPHED = [
+    Spec(0.1),
+    Spec(1.0),
+    Spec(0.3, "others", reduction="sum"),
+    Spec(0.1, ignore_index=2),
+    Spec(0.1, denominator="all"),
+    Spec(0.1, denominator="batch"),
+    Spec(0.1, denominator="nonzero_weights"),
+    Spec(0.1, denominator="class_weights", ignore_index=-100),
+]
+"""which take TensorFlow's own softmax in a graph too"""
+
+
+def in_graph(spec: Spec, g: float = 1.0, *, few_or_many: bool = True, **given: Any) -> tuple[np.ndarray, np.ndarray]:
+    """``outcome`` of a graph, which goes the way of few or does not, as it is expected to."""
+    axis = given.pop("axis", -1)
+
+    @tf.function(autograph=False)
+    def run(given: dict[str, tf.Tensor]) -> Any:
+        assert takes(spec=spec, axis=axis, **given) == few_or_many
+        with tf.GradientTape() as tape:
+            tape.watch(given["logits"])
+            loss = smoothed_cross_entropy(spec=spec, axis=axis, **given)
+        return loss, tape.gradient(loss, given["logits"], tf.constant(g, loss.dtype))
+
+    loss, gradient = run({name: tf.convert_to_tensor(array) for name, array in given.items() if array is not None})
+    return loss.numpy(), gradient.numpy()
+
+
+@pytest.mark.parametrize("where", [True, False], ids=["where", "all"])
+@pytest.mark.parametrize(
+    ("spec", "shape"),
+    [(spec, shape) for spec in GRAPHED for shape in SHAPES if (spec.denominator, shape) != ("batch", "one")],
+    ids=str,
+)
+def test_to_the_last_digit_in_a_graph(spec: Spec, shape: str, where: bool) -> None:
+    given = arrays(shape)
+    given["where"] = given["where"] if where else None
+    exact = outcome(spec, **given | {"logits": tf.cast(given["logits"], tf.float64)})
+    for got, expected in zip(in_graph(spec, **given), exact, strict=True):
+        assert got.dtype == np.float32
+        np.testing.assert_allclose(got, expected, rtol=2.0**-23, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("spec", "change"),
+    [
+        (Spec(), {}),
+        (Spec(1e-7), {}),
+        (Spec(0.1, "leaky"), {}),
+        (Spec(values=(2.0, 0.25)), {}),
+        (Spec(0.1, z_loss=0.1), {}),
+        (Spec(0.1, reduction="none"), {}),
+        (Spec(0.1), {"sample_weight": np.ones(6, np.float32)}),
+        (Spec(0.1), {"class_weight": np.ones(5, np.float32)}),
+        (Spec(0.1), {"allowed": np.ones(5, bool)}),
+        (Spec(0.1), {"normalizer": 2.0}),
+        (Spec(0.1), {"labels": np.full([6, 5], 0.2, np.float32)}),
+        (Spec(0.1), {"logits": np.zeros([6, 5])}),
+        (Spec(0.1), {"logits": np.zeros([6, few.SIZE_IN_GRAPH], np.float32)}),
+    ],
+    ids=str,
+)
+def test_what_needs_more_goes_elsewhere_in_a_graph(spec: Spec, change: dict[str, Any]) -> None:
+    def run() -> tf.Tensor:
+        assert not takes(spec=spec, **arrays("rows") | change)
+        return tf.zeros([])
+
+    tf.function(run, autograph=False)()
+
+
+@pytest.mark.parametrize(("rows", "takes_it"), [(6, True), (0, False), (None, False)], ids=str)
+def test_a_graph_must_know_how_many(rows: int | None, takes_it: bool) -> None:
+    seen = []
+
+    @tf.function(autograph=False)
+    def run(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        seen.append(takes(spec=Spec(0.1), logits=logits, labels=labels))
+        return smoothed_cross_entropy(logits, labels, Spec(0.1, empty="nan"))
+
+    loss = run.get_concrete_function(tf.TensorSpec([rows, 5]), tf.TensorSpec([rows], tf.int32))
+    assert seen == [takes_it]
+    count = rows or 0
+    assert bool(np.isnan(loss(tf.zeros([count, 5]), tf.zeros([count], tf.int32)))) == (count == 0)
+
+
+@pytest.mark.parametrize("label", [-1, 5, -(2**31)])
+@pytest.mark.parametrize("masked", [False, True], ids=["counts", "masked"])
+def test_a_bad_label_is_nan_in_its_row(label: int, masked: bool) -> None:
+    given = arrays("rows")
+    row = 1 if masked else 2
+    labels = given["labels"].numpy().astype(np.int32)
+    labels[row] = label
+    loss, gradient = in_graph(Spec(0.1), **given | {"labels": labels})
+    bad = np.arange(6) == (-1 if masked else row)
+    assert np.isnan(loss) == (not masked)
+    np.testing.assert_array_equal(np.isnan(gradient), np.broadcast_to(bad[:, None], gradient.shape))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.uint32, np.uint64])
+def test_labels_of_every_dtype_in_a_graph(dtype: type) -> None:
+    given = arrays("rows")
+    labels = given["labels"].numpy().astype(dtype)
+    expected = in_graph(Spec(0.1), **given)
+    for got, same in zip(in_graph(Spec(0.1), **given | {"labels": labels}), expected, strict=True):
+        np.testing.assert_array_equal(got, same)
+    labels[0] = np.iinfo(dtype).max
+    assert np.isnan(in_graph(Spec(0.1), **given | {"labels": labels})[0])
+    ignored = Spec(0.1, ignore_index=int(np.iinfo(dtype).max))
+    assert np.isfinite(in_graph(ignored, **given | {"labels": labels})[0])
+
+
+@pytest.mark.parametrize(("empty", "loss"), [("zero", 0.0), ("nan", np.nan)])
+@pytest.mark.parametrize("garbage", [0.0, np.inf, np.nan])
+def test_where_nothing_counts_in_a_graph(empty: str, loss: float, garbage: float) -> None:
+    given = arrays("rows") | {"where": np.zeros(6, bool), "logits": np.full([6, 5], garbage, np.float32)}
+    got, gradient = in_graph(Spec(0.1, empty=empty), **given)
+    np.testing.assert_equal(got, np.float32(loss))
+    np.testing.assert_array_equal(gradient, np.zeros([6, 5]))
+
+
+@pytest.mark.parametrize("g", [1.0, -1.0])
+@pytest.mark.parametrize("shape", ["rows", "planes", "images"])
+def test_what_is_masked_does_not_show_in_a_bit_in_a_graph(shape: str, g: float) -> None:
+    def filled(garbage: float) -> tuple[bytes, bytes]:
+        given = arrays(shape)
+        masked = ~np.broadcast_to(np.expand_dims(given["where"], given["axis"]), given["logits"].shape)
+        logits = tf.where(masked, tf.constant(garbage, tf.float32), given["logits"])
+        loss, gradient = in_graph(Spec(0.1), g, **given | {"logits": logits})
+        assert not gradient[masked].any()
+        assert not np.signbit(gradient[masked]).any()
+        return loss.tobytes(), gradient.tobytes()
+
+    assert len({filled(garbage) for garbage in (0.0, 1e30, np.inf, -np.inf, np.nan)}) == 1
+
+
+@pytest.mark.parametrize("mode", ["eager", "compiled"])
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda v: v.id)
-def test_vectors_go_the_way_of_many_too(vector: Vector) -> None:
-    with patch.object(few, "SIZE", -1):
-        judge.judge(vector, *judge.run(ADAPTER, vector.inputs, vector.cotangent, "eager"))
+def test_vectors_go_the_way_of_many_too(vector: Vector, mode: str) -> None:
+    with patch.multiple(few, SIZE=-1, SIZE_IN_GRAPH=-1):
+        judge.judge(vector, *judge.run(ADAPTER, vector.inputs, vector.cotangent, mode))

@@ -1,4 +1,4 @@
-"""What the loss's graphs are made of, which no machine changes: no one-hot, no transpose, few results of full size."""
+"""What the loss's graphs are made of, which no machine changes: no one-hot of many logits, few results of full size."""
 
 import math
 import re
@@ -44,7 +44,7 @@ def operations(graph: Any) -> Iterator[Any]:
 
 @pytest.mark.parametrize(
     ("shape", "axis"),
-    [((64, 50), -1), ((2, 19, 8, 8), 1), ((2, 300, 8, 8), 1), ((2**8, 2**14), -1), ((8, 32, 2**8, 2**6), 1)],
+    [((256, 50), -1), ((2, 19, 16, 16), 1), ((2, 300, 8, 8), 1), ((2**8, 2**14), -1), ((8, 32, 2**8, 2**6), 1)],
     ids=["rows", "planes", "many-planes", "blocks-of-rows", "blocks-of-planes"],
 )
 @pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
@@ -55,7 +55,7 @@ def test_no_one_hot_and_no_transpose(shape: tuple[int, ...], axis: int, xla: boo
 
 
 @pytest.mark.parametrize(
-    ("shape", "axis", "most"), [((64, 50), -1, 7), ((64, 10), -1, 10), ((2, 19, 8, 8), 1, 14)], ids=str
+    ("shape", "axis", "most"), [((256, 50), -1, 7), ((1024, 10), -1, 10), ((2, 19, 16, 16), 1, 14)], ids=str
 )
 def test_few_results_of_the_logits_size(shape: tuple[int, ...], axis: int, most: int) -> None:
     """Each is a pass through memory. Views, and what is but passed on, are none."""
@@ -145,6 +145,20 @@ def test_many_logits_go_in_blocks() -> None:
         if result.shape.num_elements() == rows * classes and operation.type not in passed and result.consumers()
     ]
     assert made == [], made
+
+
+def test_few_logits_take_few_operations() -> None:
+    """With the gradient, and without what nothing depends on: with Keras's own loss 22."""
+    graph = traced((32, 10), -1).graph
+    needed, left = set(), [output.op for output in graph.outputs]
+    while left:
+        operation = left.pop()
+        if operation not in needed:
+            needed.add(operation)
+            left += [given.op for given in operation.inputs]
+    kinds = Counter(operation.type for operation in needed)
+    assert kinds["SoftmaxCrossEntropyWithLogits"] == 1
+    assert sum(count for kind, count in kinds.items() if kind not in {"Const", "Placeholder"}) <= 30, kinds
 
 
 def test_eager_calls_are_two_graphs() -> None:
