@@ -89,8 +89,8 @@ BEHIND = {
     ),
     ("jax", "multismooth", "logsumexp and gather"): (
         "The plain formula writes its exponentials down, makes the gradient in their place, and adds up the logits "
-        "themselves. Here the gradient takes the exponentials anew, so that nothing is written down, and both sums "
-        "are of differences from the maximum, which keeps the digits."
+        "themselves. Here both sums are of differences from the maximum, which keeps the digits, and the gradient of "
+        "many logits takes the exponentials anew, so that nothing is written down."
     ),
     ("jax", "multismooth", "optax, one-hot"): (
         "A tiny call is its dispatch: XLA hands what has 1000 operations on numbers to another thread."

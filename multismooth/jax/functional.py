@@ -282,7 +282,7 @@ def _terms(
     v = None if v is None else along(v, axis, batch.logits)
     used = None if batch.where is None else jnp.expand_dims(batch.where, axis)
     row = label_statistics(batch.logits, jnp.expand_dims(labels, axis), used, v, axis, smooths(spec))
-    (m, L, own, rest), keep = _kept(spec, batch, targets, [part.squeeze(axis) for part in row])
+    (m, L, own, rest), keep = _kept(spec, batch, targets, [part.squeeze(axis) for part in row[:-1]])
     cross_entropy = mass * L - _times(on, own) - _times(off, rest)
     return _Terms(cross_entropy, L - own, m + L, entropy, keep, weight)
 

@@ -5,13 +5,14 @@ For a row x with m = max x and v the classes' shares,
     L = log Σ_k exp(x_k − m),        own = x_y − m,        rest = Σ_{k≠y} v_k·(x_k − m)
 
 L is log1p of the sum without one maximum, which keeps a confident row's digits. Both sums leave one class out, and a
-comparison with every class does that in the same words everywhere: ``_whole``. On the CPU, though, XLA then holds a
-copy of the logits for each of the sums, so that large logits take one of two other ways there: ``_by_blocks`` where
-the classes come last, ``_by_planes`` where they do not.
+comparison with every class does that in the same words everywhere: ``_whole``. On the CPU, though, XLA then takes a
+pass for each of the sums, and of large logits it holds a copy for each. So there are other ways there: ``_by_planes``
+where the classes do not come last; where they do, ``_by_lanes`` for logits that fit the cache, else ``_by_blocks``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,10 +21,13 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import AxisType
 
-from multismooth.blocks import classes_of_block
+from multismooth.blocks import classes_of_block, classes_of_lane
 
 LARGE = 2**16
 """So many logits are worth another way; below it the number of operations is what a call costs."""
+
+CACHED = 2**22
+"""Of fewer logits the exponentials are kept for the gradient; of more they would go to memory and back."""
 
 
 class LabelRow(NamedTuple):
@@ -35,6 +39,8 @@ class LabelRow(NamedTuple):
     """x_y − m"""
     rest: Array
     """Σ_{k≠y} v_k·(x_k − m)"""
+    e: Array | None
+    """exp(x − m), for the gradient, or None where it takes them anew"""
 
 
 def loss_dtype(logits: Array) -> jnp.dtype:
@@ -68,9 +74,9 @@ def take_label(values: Array, labels: Array, axis: int) -> Array:
 
 def label_row(logits: Array, labels: Array, receivers: Array | None, axis: int, smooths: bool) -> LabelRow:
     """The statistics for integer labels of the logits' rank; ``receivers`` is v, or None for ones."""
-    m, L, rest = _sums(logits, labels if smooths else None, receivers, axis)
+    m, L, rest, e = _sums(logits, labels if smooths else None, receivers, axis)
     own = widened(take_label(logits, labels, axis)) - m
-    return LabelRow(m, L, own, jnp.zeros_like(L) if rest is None else rest)
+    return LabelRow(m, L, own, jnp.zeros_like(L) if rest is None else rest, e)
 
 
 def maximum_and_log(logits: Array, axis: int) -> tuple[Array, Array]:
@@ -79,18 +85,20 @@ def maximum_and_log(logits: Array, axis: int) -> tuple[Array, Array]:
 
 
 def _sums(logits: Array, labels: Array | None, receivers: Array | None, axis: int) -> Any:
-    """m, L and, with labels, the rest."""
-    whole = partial(_whole, axis=axis)
-    classes, positions = logits.shape[axis], logits.size // max(logits.shape[axis], 1)
-    size = classes_of_block(classes)
+    """m, L, with labels the rest, and the exponentials if they are to be kept."""
+    classes, is_last = logits.shape[axis], axis == logits.ndim - 1
+    cached, whole = logits.size < CACHED, partial(_whole, axis=axis)
+    alone = partial(whole, keeps=cached)
     if logits.size < LARGE or _is_explicit():
-        return whole(logits, labels, receivers)
-    if axis < logits.ndim - 1 and positions >= classes:
-        way = partial(_by_planes, axis=axis)
-    elif axis == logits.ndim - 1 and size is not None:
+        return alone(logits, labels, receivers)
+    if is_last and cached and (size := classes_of_lane(classes)):
+        way, whole = partial(_by_lanes, size=size), alone
+    elif is_last and (size := classes_of_block(classes)):
         way = partial(_by_blocks, size=size)
+    elif not is_last and logits.size >= classes**2:
+        way = partial(_by_planes, axis=axis)
     else:
-        return whole(logits, labels, receivers)
+        return alone(logits, labels, receivers)
     return jax.lax.platform_dependent(logits, labels, receivers, cpu=way, default=whole)
 
 
@@ -98,14 +106,14 @@ def _is_explicit() -> bool:
     return AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types
 
 
-def _whole(logits: Array, labels: Array | None, receivers: Array | None, axis: int) -> Any:
+def _whole(logits: Array, labels: Array | None, receivers: Array | None, axis: int, keeps: bool = False) -> Any:
     x = widened(logits)
     m = x.max(axis, keepdims=True)
     z = x - m
-    L = jnp.log1p(_others(z, axis))
-    if labels is None:
-        return m, L, None
-    return m, L, _rest(z, labels, receivers, axis)
+    e = jnp.exp(z)
+    L = jnp.log1p(_others(z, e, axis))
+    rest = None if labels is None else _rest(z, labels, receivers, axis)
+    return m, L, rest, e if keeps else None
 
 
 def _rest(z: Array, labels: Array, receivers: Array | None, axis: int) -> Array:
@@ -113,10 +121,10 @@ def _rest(z: Array, labels: Array, receivers: Array | None, axis: int) -> Array:
     return jnp.where(is_label(labels, axis, z.shape[axis]), 0.0, z).sum(axis, keepdims=True)
 
 
-def _others(z: Array, axis: int) -> Array:
+def _others(z: Array, e: Array, axis: int) -> Array:
     """Σ exp(z) without one maximum. Each is exp(0) = 1: the sum omits all of them, and all but one are put back."""
     top = z == 0
-    others = jnp.where(top, 0.0, jnp.exp(z)).sum(axis, keepdims=True)
+    others = jnp.where(top, 0.0, e).sum(axis, keepdims=True)
     return others + (top.sum(axis, keepdims=True, dtype=z.dtype) - 1)
 
 
@@ -148,7 +156,7 @@ def _by_planes(logits: Array, labels: Array | None, receivers: Array | None, axi
         return others, ties, rest + jnp.where(labels == k, 0.0, z)
 
     others, ties, rest = loop(add, (zero, zero - 1, None if labels is None else zero))
-    return m, jnp.log1p(others + ties), rest
+    return m, jnp.log1p(others + ties), rest, None
 
 
 def _by_blocks(logits: Array, labels: Array | None, receivers: Array | None, size: int) -> Any:
@@ -166,15 +174,48 @@ def _by_blocks(logits: Array, labels: Array | None, receivers: Array | None, siz
     blocks, maxima = after(widened(blocks.max(-1)))
     m, first = maxima.max(-1, keepdims=True), maxima.argmax(-1, keepdims=True)
     sums = jnp.exp(widened(blocks) - m[..., None]).sum(-1)
-    L = jnp.log1p(_but_for(first, sums) + _others(_block(logits, first, size) - m, -1))
+    z = _block(logits, first, size) - m
+    L = jnp.log1p(_but_for(first, sums) + _others(z, jnp.exp(z), -1))
     if labels is None:
-        return m, L, None
+        return m, L, None, None
     if receivers is not None:
-        return m, L, _rest(widened(logits) - m, labels, receivers, logits.ndim - 1)
+        return m, L, _rest(widened(logits) - m, labels, receivers, logits.ndim - 1), None
     blocks, _, below = after(L, m)
     block, place = labels // size, labels % size
     rest = _but_for(block, (below[..., None] - widened(blocks)).sum(-1))
-    return m, L, -rest - _but_for(place, below - _block(logits, block, size))
+    return m, L, -rest - _but_for(place, below - _block(logits, block, size)), None
+
+
+def _by_lanes(logits: Array, labels: Array | None, receivers: Array | None, size: int) -> Any:
+    """All sums in one pass, in lanes side by side: the few classes of a lane lie apart."""
+
+    def in_lanes(values: Array) -> Array:
+        return values.reshape(*values.shape[:-1], size, -1)
+
+    m = widened(logits.max(-1, keepdims=True))
+    z = widened(logits) - m
+    e, top = jnp.exp(z), z == 0
+    terms = [jnp.where(top, 0.0, e), jnp.where(top, 1.0, jnp.zeros_like(z))]
+    if labels is not None:
+        terms.append(z if receivers is None else weighted(receivers, z))
+    zeros = [jnp.zeros((), z.dtype)] * len(terms)
+    others, ties, *rest = jax.lax.reduce([in_lanes(term) for term in terms], zeros, _plus, (z.ndim - 1,))
+    L = jnp.log1p(others.sum(-1, keepdims=True) + (ties.sum(-1, keepdims=True) - 1))
+    if labels is None:
+        return m, L, None, e
+    lanes = rest[0].shape[-1]
+    lane, place = labels % lanes, labels // lanes
+
+    def in_its_lane(values: Array) -> Array:
+        return jnp.take_along_axis(in_lanes(values), lane[..., None], -1)[..., 0]
+
+    z = widened(in_its_lane(logits)) - m
+    z = z if receivers is None else weighted(in_its_lane(jnp.broadcast_to(receivers, logits.shape)), z)
+    return m, L, _but_for(lane, rest[0]) + _but_for(place, z), e
+
+
+def _plus(these: Sequence[Array], those: Sequence[Array]) -> list[Array]:
+    return [this + that for this, that in zip(these, those, strict=True)]
 
 
 def _but_for(index: Array, values: Array) -> Array:

@@ -40,7 +40,8 @@ def label_statistics(
     smooths: bool,
 ) -> LabelRow:
     """Statistics for integer labels of the logits' rank; ``receivers`` is v, or None for ones."""
-    return _only(label_row(logits, labels, receivers, axis, smooths), used)
+    row = label_row(logits, labels, receivers, axis, smooths)
+    return _only(row._replace(e=None), used)._replace(e=row.e)
 
 
 def _label_jvp(axis, smooths, primals, tangents):
@@ -51,8 +52,13 @@ def _label_jvp(axis, smooths, primals, tangents):
     t = None if isinstance(t_logits, SymbolicZero) else t_logits.astype(z.dtype)
     mine = is_label(labels, axis, logits.shape[axis])
     t_L = t_own = t_rest = jnp.zeros_like(row.L)
+    e, t_e = _only(row.e, used), None if row.e is None else jnp.zeros_like(row.e)
     if t is not None:
-        t_L = (jnp.exp(z - row.L) * t).sum(axis, keepdims=True)
+        if e is None:
+            t_L = (jnp.exp(z - row.L) * t).sum(axis, keepdims=True)
+        else:
+            t_e = e * t
+            t_L = jnp.exp(-row.L) * t_e.sum(axis, keepdims=True)
         t_own = jnp.where(mine, t, 0.0).sum(axis, keepdims=True)
     if smooths and t is not None:
         moved = t if receivers is None else receivers * t
@@ -60,7 +66,7 @@ def _label_jvp(axis, smooths, primals, tangents):
     if smooths and not (receivers is None or isinstance(t_receivers, SymbolicZero)):
         moved = jnp.where(mine, 0.0, _slope(receivers, z)) * t_receivers
         t_rest += moved.sum(axis, keepdims=True)
-    return row, LabelRow(jnp.zeros_like(row.m), t_L, t_own, t_rest)
+    return row, LabelRow(jnp.zeros_like(row.m), t_L, t_own, t_rest, t_e)
 
 
 label_statistics.defjvp(_label_jvp, symbolic_zeros=True)

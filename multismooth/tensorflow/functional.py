@@ -73,7 +73,8 @@ def smoothed_cross_entropy(
             the CPU; elsewhere the position's loss and gradient are NaN.
 
     The number of classes must be static; the other dimensions may be unknown. A gradient that is taken of
-    ``tf.vectorized_map`` from outside goes past the custom one: with XLA and in half precision it raises a LookupError.
+    ``tf.vectorized_map`` from outside goes past the custom one: with XLA and in half precision it raises a LookupError,
+    where the sums are taken in a loop.
 
     >>> import tensorflow as tf
     >>> logits = tf.zeros([2, 3, 4])  # [batch, time, classes]

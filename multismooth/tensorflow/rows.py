@@ -10,14 +10,20 @@ L is log1p of the sum without one maximum, which keeps a confident row's digits.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
+from functools import reduce
 
 import tensorflow as tf
 
-from multismooth.blocks import classes_of_block
+from multismooth.blocks import classes_of_block, classes_of_lane
 from multismooth.tensorflow.graphs import compiles_with_xla
 
 Tensor = tf.Tensor
+
+
+CACHED = 2**22
+"""Of fewer logits XLA keeps the exponentials for the gradient; of more they would go to memory and back."""
 
 
 class Rest(Enum):
@@ -37,6 +43,12 @@ def loss_dtype(logits: Tensor) -> tf.DType:
     return tf.float64 if logits.dtype == tf.float64 else tf.float32
 
 
+def cached_lane(shape: tf.TensorShape) -> int | None:
+    """Of rows: how many classes XLA takes together, with exponentials that it keeps; None if it does neither."""
+    is_cached = shape.is_fully_defined() and shape.num_elements() < CACHED
+    return classes_of_lane(shape[-1]) if is_cached and compiles_with_xla() else None
+
+
 def shaped_like(values: Tensor, like: Tensor) -> Tensor:
     """The same values in another tensor's shape, and as much of it known beforehand."""
     return tf.reshape(values, like.shape if like.shape.is_fully_defined() else tf.shape(like))
@@ -46,7 +58,10 @@ def row_statistics(x: Tensor, labels: Tensor, used: Tensor | None, v: Tensor | N
     """Of a view, the class axis kept with length 1; last come the sum without one maximum, and exp(x − m)."""
     x = tf.cast(x, loss_dtype(x))
     size = None if len(x.shape) == 3 or compiles_with_xla() else classes_of_block(x.shape[1])
-    maxima = x if size is None else tf.reduce_max(_in_classes(x, size), 2)
+    if len(x.shape) == 2 and (lane := cached_lane(x.shape)):
+        maxima = _lanes(tf.maximum, x, lane)
+    else:
+        maxima = x if size is None else tf.reduce_max(_in_classes(x, size), 2)
     m = only(tf.stop_gradient(tf.reduce_max(maxima, 1, keepdims=True)), used)
     z = only_numbers(x - m, used)
     e = tf.exp(z)
@@ -56,19 +71,19 @@ def row_statistics(x: Tensor, labels: Tensor, used: Tensor | None, v: Tensor | N
         blocks, first = _in_classes(e, size), tf.argmax(maxima, 1)[:, tf.newaxis]
         block = tf.gather(blocks, first, batch_dims=1)[:, 0]
         others = others_by_parts(tf.reduce_sum(blocks, 2), first, block, block - 1)
-    return [m, only(tf.math.log1p(others), used), *_own_and_rest(z, labels, v, rest), others, e]
+    own = only_numbers(take_label(x, labels) - m, used)  # XLA would hold z for a gather
+    return [m, only(tf.math.log1p(others), used), own, _rest(z, own, labels, v, rest), others, e]
 
 
-def _own_and_rest(z: Tensor, labels: Tensor, v: Tensor | None, rest: Rest) -> tuple[Tensor, Tensor]:
-    own = take_label(z, labels)
+def _rest(z: Tensor, own: Tensor, labels: Tensor, v: Tensor | None, rest: Rest) -> Tensor:
     match rest:
         case Rest.NONE:
-            return own, tf.zeros_like(own)
+            return tf.zeros_like(own)
         case Rest.ALL if v is None:
-            return own, without(own, class_sum(z, 1))
+            return without(own, class_sum(z, 1))
         case _:
             weighted = z if v is None else weighted_by(v, z)
-            return own, class_sum(tf.where(is_label(labels, 1, z), tf.zeros_like(z), weighted), 1)
+            return class_sum(tf.where(is_label(labels, 1, z), tf.zeros_like(z), weighted), 1)
 
 
 def without(own: Tensor, whole: Tensor) -> Tensor:
@@ -101,11 +116,19 @@ def class_sum(values: Tensor, axis: int) -> Tensor:
     there the classes are added by parts.
     """
     classes, rank = values.shape[axis], len(values.shape)
+    if rank == 2 and (size := cached_lane(values.shape)):
+        lanes = _lanes(tf.add, values, size)
+        return class_sum(lanes, 1) if lanes.shape[1] > MANY else tf.reduce_sum(lanes, 1, keepdims=True)
     if classes <= MANY or axis == rank - 1:
         return tf.reduce_sum(values, axis, keepdims=True)
     sizes = [MANY] * (classes // MANY) + [classes % MANY] * (classes % MANY > 0)
     parts = [tf.reduce_sum(part, axis, keepdims=True) for part in tf.split(values, sizes, axis)]
     return class_sum(tf.concat(parts, axis), axis)
+
+
+def _lanes(function: Callable[[Tensor, Tensor], Tensor], x: Tensor, size: int) -> Tensor:
+    """[rows, lanes]: of each lane its classes, which lie apart, taken together in one loop."""
+    return reduce(function, tf.unstack(_in_classes(x, x.shape[1] // size), axis=1))
 
 
 def others_of(e: Tensor, z: Tensor, axis: int) -> Tensor:
@@ -114,8 +137,10 @@ def others_of(e: Tensor, z: Tensor, axis: int) -> Tensor:
     Each maximum is exp(0) = 1: the sum omits all of them, and all but one are put back. Not as a count: forward-mode
     derivatives may go through these very operations, and not through the custom gradient.
     """
-    others = tf.where(z == 0, tf.constant(0, z.dtype), e)
-    return class_sum(others, axis) + (class_sum(e - others, axis) - 1)
+    top, zero = z == 0, tf.constant(0, z.dtype)
+    others = tf.where(top, zero, e)
+    ties = tf.where(top, 1 + z, zero) if compiles_with_xla() else e - others
+    return class_sum(others, axis) + (class_sum(ties, axis) - 1)
 
 
 def take_label(z: Tensor, labels: Tensor) -> Tensor:
@@ -133,7 +158,9 @@ def only(values: Tensor, used: Tensor | None) -> Tensor:
 
 
 def only_numbers(values: Tensor, used: Tensor | None) -> Tensor:
-    """The same in an operation that may overwrite its argument."""
+    """The same in an operation that may overwrite its argument, unless XLA compiles it."""
+    if compiles_with_xla():
+        return only(values, used)
     return values if used is None else tf.math.multiply_no_nan(values, tf.cast(used, values.dtype))
 
 

@@ -16,6 +16,7 @@ from multismooth.tensorflow.graphs import BLOCK, as_graph, compiles_with_xla, in
 from multismooth.tensorflow.planes import lanes_of, row_by_planes
 from multismooth.tensorflow.rows import (
     Rest,
+    cached_lane,
     class_sum,
     is_label,
     loss_dtype,
@@ -30,6 +31,11 @@ from multismooth.tensorflow.rows import (
 )
 
 Tensor = tf.Tensor
+
+
+MANY = 2**24
+"""Logits. So many, or how many nobody knows, go in blocks where TensorFlow needs memory for more than two copies of
+them: about half of the memory, and half as fast again, for the gradient takes the exponentials anew."""
 
 
 class LabelRow(NamedTuple):
@@ -50,9 +56,11 @@ def label_statistics(
 
     Whatever stands in a row that is not used, nothing of it reaches a derivative.
     """
-    blocks = _blocks(logits.shape, axis)
+    blocks = _blocks(logits, axis)
     labels = tf.cast(labels, tf.int32)
-    keeps = blocks is None and axis == len(logits.shape) - 1 and not compiles_with_xla()
+    keeps = blocks is None
+    if compiles_with_xla():
+        keeps = axis == len(logits.shape) - 1 and cached_lane(logits.shape) is not None
 
     @tf.custom_gradient
     def statistics(logits: Tensor, *receivers: Tensor) -> Any:
@@ -95,15 +103,17 @@ def _product(lengths: list[Any]) -> Any:
     return product
 
 
-def _blocks(shape: tf.TensorShape, axis: int) -> int | None:
-    """The axis of the view that is cut into blocks; None for few logits, and for XLA."""
-    if compiles_with_xla():
+def _blocks(logits: Tensor, axis: int) -> int | None:
+    """The axis of the view that is cut into blocks; None for logits as they are, and for XLA."""
+    shape, is_last = logits.shape, axis == len(logits.shape) - 1
+    in_place = is_last and logits.dtype == loss_dtype(logits)
+    if in_place or compiles_with_xla():
         return None
     if None in shape:
         return 0
-    if shape.num_elements() < 2 * BLOCK:
+    if shape.num_elements() < MANY:
         return None
-    return 0 if _product(shape[axis:]) < 2 * BLOCK or axis == len(shape) - 1 else 2
+    return 0 if is_last or _product(shape[axis:]) < 2 * BLOCK else 2
 
 
 def _label_row(
@@ -128,7 +138,7 @@ def _label_row(
             blocks,
             [tf.TensorSpec(lengths, loss_dtype(logits))] * 4,
         )
-    elif compiles_with_xla() and (lanes := lanes_of(x)):
+    elif compiles_with_xla() and not keeps and (lanes := lanes_of(x)):
         row = row_by_planes(*arrays, lanes, rest=rest)
     else:
         row = row_statistics(*arrays, rest=rest)
@@ -190,8 +200,11 @@ def _gradient_of_exponentials(logits: Tensor, *given: Tensor | None, axis: int) 
     g, g_own, g_rest = (only(cotangent, used) for cotangent in (g, g_own, g_rest))
     share = g / (1 + others)
     spread = g_rest * receivers[0] if receivers else g_rest
-    at_label = tf.exp(own) * share + g_own
-    grad = tf.tensor_scatter_nd_update(e * share + spread, _indices(labels), at_label[:, 0])
+    if len(e.shape) == 3 or compiles_with_xla():  # which would make loops of a scatter
+        grad = e * share + tf.where(is_label(labels, 1, e), g_own, spread)
+    else:
+        at_label = tf.exp(own) * share + g_own
+        grad = tf.tensor_scatter_nd_update(e * share + spread, _indices(labels), at_label[:, 0])
     return shaped_like(tf.cast(grad, logits.dtype), logits)
 
 

@@ -13,7 +13,7 @@ import pytest
 from jax import Array, ShapeDtypeStruct
 
 from multismooth import Spec
-from multismooth.jax import rows, smoothed_cross_entropy, smoothed_cross_entropy_totals
+from multismooth.jax import smoothed_cross_entropy, smoothed_cross_entropy_totals
 
 SPEC = Spec(0.1, ignore_index=-100)
 
@@ -79,6 +79,16 @@ def test_nothing_but_the_gradient_is_as_large_as_the_logits(shape: Shape) -> Non
     assert held(compiled(shape), math.prod(shape.logits)) == bits + gradient
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_exponentials_of_few_logits_are_taken_once(dtype: str) -> None:
+    """They are held, in float32, and then the gradient; of many logits a gradient takes them anew."""
+    assert held(compiled(Shape((256, 1000), 1, dtype, 0)), 256 * 1000) == ["fusion", "fusion"]
+    for classes, count in ((1000, 1), (16384, 2)):
+        text = compiled(Shape((256, classes), 1, dtype, 0)).as_text()
+        taken = re.findall(r"f32\[([\d,]+)\]\S* exponential\(", text)
+        assert [math.prod(map(int, sides.split(","))) for sides in taken].count(256 * classes) == count
+
+
 @pytest.mark.parametrize("function", [smoothed_cross_entropy, smoothed_cross_entropy_totals])
 @pytest.mark.parametrize("soft", [False, True], ids=["labels", "soft"])
 def test_the_loss_is_compiled_where_nobody_else_compiles_it(function: Callable[..., Any], soft: bool) -> None:
@@ -104,42 +114,3 @@ def test_the_gradient_takes_the_place_of_donated_logits() -> None:
     shape = SHAPES["language"]
     plan = compiled(shape, donate_argnums=0).memory_analysis()
     assert plan.alias_size_in_bytes == math.prod(shape.logits) * 4
-
-
-WAYS = {
-    "planes": Shape((3, 7, 5, 4), 1, "", 0),
-    "planes-first": Shape((13, 6, 4), 0, "", 0),
-    "blocks": Shape((5, 96), 1, "", 0),
-    "blocks-three-axes": Shape((2, 3, 60), 2, "", 0),
-}
-
-
-@pytest.mark.parametrize("receivers", ["everybody", "shares"])
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-@pytest.mark.parametrize("way", WAYS)
-def test_every_way_has_the_same_sums(way: str, dtype: str, receivers: str) -> None:
-    """With equal maxima, the label among them, with −inf under a share of 0, and with a confident row."""
-    logits, axis = WAYS[way][:2]
-    random = np.random.default_rng(0)
-    x = np.moveaxis(random.normal(size=logits) * 4, axis, -1).copy()
-    flat = x.reshape(-1, logits[axis])
-    flat[0] = 3.0
-    flat[1, 2:5] = flat.max() + 1
-    flat[2, 3] = flat.max() + 40
-    flat[3, 1] = -np.inf
-    labels = random.integers(0, logits[axis], x.shape[:-1])
-    labels.reshape(-1)[1:3] = 3
-    shares = random.random(logits[axis]) * (np.arange(logits[axis]) != 1)
-    with jax.enable_x64(True):
-        x = jnp.moveaxis(jnp.asarray(x, dtype), -1, axis)
-        y = jnp.expand_dims(jnp.asarray(labels), axis)
-        wide = rows.loss_dtype(x)
-        v = None
-        if receivers == "shares":
-            v = jnp.asarray(shares, wide).reshape(-1, *[1] * (x.ndim - 1 - axis))
-        expected = rows._whole(x, y, v, axis)
-        found = rows._by_planes(x, y, v, axis) if "planes" in way else rows._by_blocks(x, y, v, 12)
-        for one, other in zip(found, expected, strict=True):
-            assert one.shape == other.shape
-            assert one.dtype == wide
-            np.testing.assert_allclose(one, other, rtol=20 * jnp.finfo(wide).eps)
