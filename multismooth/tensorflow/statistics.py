@@ -34,8 +34,9 @@ Tensor = tf.Tensor
 
 
 MANY = 2**24
-"""Logits. So many, or how many nobody knows, go in blocks where TensorFlow needs memory for more than two copies of
-them: about half of the memory, and half as fast again, for the gradient takes the exponentials anew."""
+"""Logits, or half as many in half precision. So many go in blocks, and those whose number is not known, where
+TensorFlow's operations are not in place: for the half of the memory and more of the time, since the gradient takes the
+exponentials anew."""
 
 
 class LabelRow(NamedTuple):
@@ -105,13 +106,13 @@ def _product(lengths: list[Any]) -> Any:
 
 def _blocks(logits: Tensor, axis: int) -> int | None:
     """The axis of the view that is cut into blocks; None for logits as they are, and for XLA."""
-    shape, is_last = logits.shape, axis == len(logits.shape) - 1
-    in_place = is_last and logits.dtype == loss_dtype(logits)
+    shape, is_last, is_half = logits.shape, axis == len(logits.shape) - 1, logits.dtype != loss_dtype(logits)
+    in_place = is_last and not is_half
     if in_place or compiles_with_xla():
         return None
     if None in shape:
         return 0
-    if shape.num_elements() < MANY:
+    if shape.num_elements() * (1 + is_half) < MANY:
         return None
     return 0 if is_last or _product(shape[axis:]) < 2 * BLOCK else 2
 
