@@ -33,9 +33,9 @@ from multismooth.tensorflow.rows import (
 Tensor = tf.Tensor
 
 
-MANY = 2**24
+LARGE = 2**24
 """Logits, or half as many in half precision. So many go in blocks, and those whose number is not known, where
-TensorFlow's operations are not in place: for the half of the memory and more of the time, since the gradient takes the
+TensorFlow's operations are not in place: for half of the memory and more of the time, since the gradient takes the
 exponentials anew."""
 
 
@@ -112,7 +112,7 @@ def _blocks(logits: Tensor, axis: int) -> int | None:
         return None
     if None in shape:
         return 0
-    if shape.num_elements() * (1 + is_half) < MANY:
+    if shape.num_elements() * (1 + is_half) < LARGE:
         return None
     return 0 if is_last or _product(shape[axis:]) < 2 * BLOCK else 2
 

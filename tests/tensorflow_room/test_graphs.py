@@ -235,7 +235,7 @@ def test_blocks_are_the_same_loss(
     whole = gradient_of(axis, spec, logits, labels)
     monkeypatch.setattr(graphs, "BLOCK", 2**9)
     monkeypatch.setattr("multismooth.tensorflow.statistics.BLOCK", 2**9)
-    monkeypatch.setattr("multismooth.tensorflow.statistics.MANY", 0)
+    monkeypatch.setattr("multismooth.tensorflow.statistics.LARGE", 0)
     graphs._graph.cache_clear()
     loops = {operation.type for operation in operations(traced(shape, axis, spec, dtype=dtype).graph)}
     assert {"While", "StatelessWhile"} & loops
