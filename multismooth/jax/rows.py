@@ -21,13 +21,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import AxisType
 
-from multismooth.blocks import classes_of_block, classes_of_lane
+from multismooth.blocks import CACHED, classes_of_block, classes_of_lane
 
 LARGE = 2**16
 """So many logits are worth another way; below it the number of operations is what a call costs."""
-
-CACHED = 2**22
-"""Of fewer logits the exponentials are kept for the gradient; of more they would go to memory and back."""
 
 
 class LabelRow(NamedTuple):

@@ -33,6 +33,7 @@ def functions_for(like: tf.Tensor) -> Functions:
         log=tf.math.log,
         any=tf.reduce_any,
         sum=tf.reduce_sum,
+        # In float64, which is exact and takes an operation less than whole numbers do.
         count=lambda condition: tf.cast(tf.reduce_sum(tf.cast(condition, tf.float64)), dtype),
         array=array,
         ones_like=tf.ones_like,

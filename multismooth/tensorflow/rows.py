@@ -5,7 +5,7 @@ For a row x with m = max x and v the classes' shares,
     L = log Σ_k exp(x_k − m),        own = x_y − m,        rest = Σ_{k≠y} v_k·(x_k − m)
 
 L is log1p of the sum without one maximum, which keeps a confident row's digits. XLA has another way to the same sums,
-``planes``.
+``planes``, for many logits; of few it takes the classes of each lane together.
 """
 
 from __future__ import annotations
@@ -16,14 +16,10 @@ from functools import reduce
 
 import tensorflow as tf
 
-from multismooth.blocks import classes_of_block, classes_of_lane
+from multismooth.blocks import CACHED, classes_of_block, classes_of_lane
 from multismooth.tensorflow.graphs import compiles_with_xla
 
 Tensor = tf.Tensor
-
-
-CACHED = 2**22
-"""Of fewer logits XLA keeps the exponentials for the gradient; of more they would go to memory and back."""
 
 
 class Rest(Enum):
@@ -113,7 +109,7 @@ def class_sum(values: Tensor, axis: int) -> Tensor:
     """Σ over the classes, whose axis is kept.
 
     TensorFlow adds in pairs over the last axis and one by one over any other, which over many classes loses digits:
-    there the classes are added by parts.
+    there the classes are added by parts. XLA adds one by one over the last axis too, and of few logits lane by lane.
     """
     classes, rank = values.shape[axis], len(values.shape)
     if rank == 2 and (size := cached_lane(values.shape)):

@@ -201,7 +201,7 @@ def _gradient_of_exponentials(logits: Tensor, *given: Tensor | None, axis: int) 
     g, g_own, g_rest = (only(cotangent, used) for cotangent in (g, g_own, g_rest))
     share = g / (1 + others)
     spread = g_rest * receivers[0] if receivers else g_rest
-    if len(e.shape) == 3 or compiles_with_xla():  # which would make loops of a scatter
+    if len(e.shape) == 3 or compiles_with_xla():  # XLA would make loops of a scatter, and planes transpose
         grad = e * share + tf.where(is_label(labels, 1, e), g_own, spread)
     else:
         at_label = tf.exp(own) * share + g_own

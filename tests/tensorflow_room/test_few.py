@@ -188,13 +188,13 @@ GRAPHED = [
 """which take TensorFlow's own softmax in a graph too"""
 
 
-def in_graph(spec: Spec, g: float = 1.0, *, few_or_many: bool = True, **given: Any) -> tuple[np.ndarray, np.ndarray]:
-    """``outcome`` of a graph, which goes the way of few or does not, as it is expected to."""
+def in_graph(spec: Spec, g: float = 1.0, **given: Any) -> tuple[np.ndarray, np.ndarray]:
+    """``outcome`` of a graph, which goes the way of few."""
     axis = given.pop("axis", -1)
 
     @tf.function(autograph=False)
     def run(given: dict[str, tf.Tensor]) -> Any:
-        assert takes(spec=spec, axis=axis, **given) == few_or_many
+        assert takes(spec=spec, axis=axis, **given)
         with tf.GradientTape() as tape:
             tape.watch(given["logits"])
             loss = smoothed_cross_entropy(spec=spec, axis=axis, **given)

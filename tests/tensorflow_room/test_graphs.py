@@ -197,7 +197,7 @@ def test_rows_in_single_precision_are_overwritten() -> None:
 
 
 def test_few_logits_take_few_operations() -> None:
-    """With the gradient, and without what nothing depends on: with Keras's own loss 22."""
+    """With the gradient, without what nothing depends on, and before TensorFlow leaves out five more."""
     graph = traced((32, 10), -1).graph
     needed, left = set(), [output.op for output in graph.outputs]
     while left:
@@ -207,7 +207,7 @@ def test_few_logits_take_few_operations() -> None:
             left += [given.op for given in operation.inputs]
     kinds = Counter(operation.type for operation in needed)
     assert kinds["SoftmaxCrossEntropyWithLogits"] == 1
-    assert sum(count for kind, count in kinds.items() if kind not in {"Const", "Placeholder"}) <= 30, kinds
+    assert sum(count for kind, count in kinds.items() if kind not in {"Const", "Placeholder"}) <= 28, kinds
 
 
 def test_eager_calls_are_two_graphs() -> None:
@@ -239,10 +239,11 @@ def test_blocks_are_the_same_loss(
     graphs._graph.cache_clear()
     loops = {operation.type for operation in operations(traced(shape, axis, spec, dtype=dtype).graph)}
     assert {"While", "StatelessWhile"} & loops
-    tolerance = 1e-12 if dtype == tf.float64 else 2.0**-8
+    # A sum in float32, and a gradient that is rounded to bfloat16 from one side or the other.
+    tolerances = (1e-12, 1e-12) if dtype == tf.float64 else (2.0**-22, 2.0**-8)
     for run in (gradient_of, tf.function(gradient_of, autograph=False)):
-        for one, other in zip(run(axis, spec, logits, labels), whole, strict=True):
-            np.testing.assert_allclose(tf.cast(one, tf.float64), tf.cast(other, tf.float64), rtol=tolerance, atol=1e-15)
+        for one, other, rtol in zip(run(axis, spec, logits, labels), whole, tolerances, strict=True):
+            np.testing.assert_allclose(tf.cast(one, tf.float64), tf.cast(other, tf.float64), rtol=rtol, atol=1e-15)
     graphs._graph.cache_clear()
 
 
