@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from multismooth import reduction
-from multismooth.checks import Good, Layout
+from multismooth.checks import Batch, Good, Layout
 from multismooth.lowering import ClassSums, Coefficients, lower, smooths
 from multismooth.reduction import Positions
 from multismooth.spec import Spec
@@ -84,10 +84,7 @@ def _slopes(spec: Spec, good: Good, layout: Layout, k: Coefficients) -> Slopes |
     divisor: Any = 1.0
     if spec.reduction == "mean":
         mask = labelled if "class_weights" in spec.denominator else counts
-        counted = own if spec.denominator == "class_weights" else k.expected_weight
-        counted = counted if w is None else np.where(mask, counted, 0.0)
-        at = Positions(values.labels, None, None, mask, weight, counted)
-        divisor = reduction.divisor_of(spec, at, values.normalizer, FUNCTIONS)
+        divisor = divisor_of(spec, values, mask, weight, own, k.expected_weight)
         if not SMALLEST <= divisor <= LARGEST:
             return None
     share = (weight / -divisor)[..., None]
@@ -95,6 +92,14 @@ def _slopes(spec: Spec, good: Good, layout: Layout, k: Coefficients) -> Slopes |
         return Slopes(share * _column(k.on), label[..., None].astype(np.int64), weight)
     q = _target(spec, k, w, label, layout.classes)
     return None if q is None else Slopes(share * q, None, weight)
+
+
+def divisor_of(spec: Spec, values: Batch, mask: Any, weight: Any, label_weight: Any, expected_weight: Any) -> Any:
+    """What a mean divides by."""
+    counted = label_weight if spec.denominator == "class_weights" else expected_weight
+    counted = counted if values.class_weight is None else np.where(mask, counted, 0.0)
+    at = Positions(values.labels, None, None, mask, weight, counted)
+    return reduction.divisor_of(spec, at, values.normalizer, FUNCTIONS)
 
 
 def _target(spec: Spec, k: Coefficients, w: Any, label: Any, classes: int) -> Any:

@@ -104,11 +104,12 @@ def test_the_number_of_classes_must_be_known() -> None:
     )
 
 
-def test_plain_batches_that_are_alike_are_checked_once() -> None:
+def test_batches_that_are_alike_are_checked_once() -> None:
     def checked(axis: Any = -1, spec: Spec = Spec(), check: Any = check_call_once, **arrays: Any) -> Layout:
         return check("call", spec, Batch(**{"logits": X, "labels": Y} | arrays), axis, describe)
 
     assert checked() is checked()
+    assert checked(where=((2, 3), "bool")) is checked(where=((2, 3), "bool"))
     assert checked() == checked(axis=2) == checked(axis=np.int64(2)) == checked(where=((2, 3), "bool")) == LAYOUT
     assert checked(labels=X) == SOFT
     assert checked(axis=1, labels=((2, 4), "int32")) == Layout(1, 3, False)

@@ -99,7 +99,7 @@ def smoothed_cross_entropy(
     if applies:
         if good is not None and not inplace and (loss := few.loss(spec, logits, good, layout)) is not None:
             return loss
-        return fused.loss(fused.Call(spec, layout, good is not None), batch, inplace=inplace)
+        return fused.loss(fused.Call(spec, layout, good is not None), batch, good, inplace=inplace)
     at = positions(spec, batch, layout, good is not None, totals=False)
     return reduction.reduce(spec, at, batch.normalizer, functions_for(at.loss))
 

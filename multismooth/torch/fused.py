@@ -19,14 +19,17 @@ from torch.autograd import Function, forward_ad
 from torch.nn import Parameter
 
 from multismooth import reduction
-from multismooth.checks import Batch, Layout, bad_positions
+from multismooth.checks import Batch, Good, Layout, bad_positions
 from multismooth.errors import InputError
+from multismooth.few import LARGEST
 from multismooth.lowering import smooths
 from multismooth.reduction import Positions, Totals
 from multismooth.spec import Spec
+from multismooth.torch import alike
+from multismooth.torch.alike import Alike
 from multismooth.torch.classes import along
 from multismooth.torch.functions import functions_for, loss_dtype
-from multismooth.torch.parts import SIZE, Part, Slopes, cut, label_part, parts, soft_part
+from multismooth.torch.parts import SIZE, Part, Slopes, Within, cut, in_parts, label_part, parts, soft_part
 from multismooth.torch.positions import (
     Coefficients,
     Losses,
@@ -48,8 +51,6 @@ from multismooth.torch.positions import (
 BLOCK = 2**16
 """Positions whose targets and coefficients are worked out at once: some arrays of a part's size at most."""
 
-Within = Iterator[tuple[Part | None, Tensor, Tensor]]
-"""Each part, its logits, and room for its exponentials and its gradient."""
 Worked = Callable[[Tensor, Tensor | None, int], Within]
 Cotangents = tuple[Any, Any, Any]
 """Of loss, nll and z-loss: numbers, or tensors like the labels."""
@@ -191,22 +192,6 @@ def _clear(gradient: Tensor | None, slopes: Slopes | None, L: Tensor) -> None:
     gradient.masked_fill_(dead, 0.0)
 
 
-def in_parts(logits: Tensor, gradient: Tensor | None, axis: int) -> Within:
-    """The parts, and room to work in the loss's dtype: their gradient's, or else room that all of them share."""
-    dtype, room = loss_dtype(logits), None
-    in_place = gradient is not None and gradient.dtype == dtype
-    for part in parts(logits.shape, axis, SIZE) if logits.numel() > SIZE else [None]:
-        x = cut(logits, part)
-        if in_place:
-            yield part, x, cut(gradient, part)
-            continue
-        room = x.new_empty(x.numel(), dtype=dtype) if room is None else room
-        work = room[: x.numel()].view(x.shape)
-        yield part, x, work
-        if gradient is not None:
-            cut(gradient, part).copy_(work)
-
-
 def _rows(batch: Batch, axis: int, count: int) -> Tensor:
     """Room for so many statistics of each row."""
     shape = batch.logits.shape
@@ -226,7 +211,7 @@ def _by_position(call: Call, batch: Batch, targets: Targets, cotangents: Cotange
         bad = bad if mask is None else bad & mask
 
     def of(cotangent: Any, bad: Tensor | None) -> Any:
-        if isinstance(cotangent, float) and weight is None and bad is None and isfinite(cotangent):
+        if isinstance(cotangent, float) and weight is None and bad is None and abs(cotangent) <= LARGEST:
             # The fewest operations, for calls of few logits.
             return cotangent if mask is None or cotangent == 0 else mask.to(dtype).mul_(cotangent)
         cotangent = torch.as_tensor(cotangent, dtype=dtype)
@@ -274,10 +259,11 @@ def _meet(value: Any, axis: int) -> Any:
 # --- All of them ------------------------------------------------------------------------------------------------
 
 
-def loss(call: Call, batch: Batch, *, inplace: bool = False) -> Tensor:
+def loss(call: Call, batch: Batch, good: Good | None, *, inplace: bool = False) -> Tensor:
     """What ``call.spec.reduction`` says."""
     batch = cast(batch)
-    mean = mean_of(call, batch)
+    given = None if good is None else alike.alike(call.spec, good, call.layout)
+    mean = mean_of(call, batch) if given is None else Mean(given.divisor, alike=given)
     wanted = torch.is_grad_enabled() and batch.logits.requires_grad
     if inplace and wanted:
         return _Overwriting.apply(call, mean, batch.logits, *batch._replace(sample_weight=mean.weight)[1:-1])
@@ -293,10 +279,12 @@ def totals(call: Call, batch: Batch) -> Totals:
 
 class Mean(NamedTuple):
     divisor: float
-    weight: Tensor | None
+    weight: Tensor | None = None
     """what a position's loss is multiplied with"""
-    targets: Targets | None
+    targets: Targets | None = None
     """of the whole batch, if this is one block"""
+    alike: Alike | None = None
+    """if the positions are"""
 
 
 def mean_of(call: Call, batch: Batch) -> Mean:
@@ -371,6 +359,7 @@ class _Loss(Function):
             return losses
         if wanted and worth_knowing(batch.logits):
             ctx.gradient = torch.empty_like(batch.logits)
+        ctx.is_alike = mean.alike is not None
         return _reduced(call, batch, mean, ctx.gradient)
 
     @staticmethod
@@ -387,7 +376,8 @@ class _Loss(Function):
         if gradient is None or (g != 1 and not scaled):
             gradient = None  # so that two of them are never held
             slope = 0.0 if ctx.divisor == 0 else (1.0 if scaled else g) / ctx.divisor
-            gradient = _gradient(call, batch, (slope, 0.0, 0.0))
+            gradient = alike.gradient(call.spec, batch, call.layout, slope) if ctx.is_alike else None
+            gradient = _gradient(call, batch, (slope, 0.0, 0.0)) if gradient is None else gradient
         return None, None, None, gradient.mul_(g) if scaled else gradient, *[None] * 6
 
 
@@ -448,6 +438,8 @@ def _reduced(call: Call, batch: Batch, mean: Mean, gradient: Tensor | None) -> T
             gradient.zero_()
         fill = 0.0 if call.spec.empty == "zero" else torch.nan
         return batch.logits.new_full((), fill, dtype=loss_dtype(batch.logits))
+    if mean.alike is not None:
+        return alike.loss(mean.alike, batch.logits, gradient, call.layout.axis)
     cotangents = None if gradient is None else (1 / mean.divisor, 0.0, 0.0)
     visits = _visits(call, batch, cotangents, gradient, targets=mean.targets)
     return total((losses.loss for _, losses in visits), batch.logits) / mean.divisor

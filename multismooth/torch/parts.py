@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from multismooth.torch.functions import loss_dtype
 from multismooth.torch.positions import Coefficients, SoftCoefficients
 from multismooth.torch.statistics import weighted
 
@@ -26,6 +27,8 @@ Of 2¹⁹ … 2²² this and 2²¹ are the fastest, at 4096×32768 and 2×150×5
 """
 
 Part = tuple[slice, ...]
+Within = Iterator[tuple[Part | None, Tensor, Tensor]]
+"""Each part, its logits, and room for its exponentials and its gradient."""
 
 
 def parts(shape: tuple[int, ...], dim: int, size: int) -> Iterator[Part]:
@@ -51,6 +54,22 @@ def cut(value: Any, part: Part | None) -> Any:
     if part is None or not isinstance(value, Tensor) or value.dim() < len(part):
         return value
     return value[tuple(here if n > 1 else slice(None) for here, n in zip(part, value.shape, strict=True))]
+
+
+def in_parts(logits: Tensor, gradient: Tensor | None, axis: int) -> Within:
+    """The parts, and room to work in the loss's dtype: their gradient's, or else room that all of them share."""
+    dtype, room = loss_dtype(logits), None
+    in_place = gradient is not None and gradient.dtype == dtype
+    for part in parts(logits.shape, axis, SIZE) if logits.numel() > SIZE else [None]:
+        x = cut(logits, part)
+        if in_place:
+            yield part, x, cut(gradient, part)
+            continue
+        room = x.new_empty(x.numel(), dtype=dtype) if room is None else room
+        work = room[: x.numel()].view(x.shape)
+        yield part, x, work
+        if gradient is not None:
+            cut(gradient, part).copy_(work)
 
 
 class Slopes(NamedTuple):

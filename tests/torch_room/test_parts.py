@@ -1,5 +1,6 @@
 """The way of many logits, part by part, taken by few: all vectors, and what is masked."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -11,17 +12,22 @@ import torch
 from torch.nn import functional
 
 from multismooth import InputError, Spec
-from multismooth.torch import few, fused, smoothed_cross_entropy
+from multismooth.torch import alike, few, fused, parts, smoothed_cross_entropy
 from multismooth_conformance import Vector, judge, load
 from multismooth_conformance.adapters.torch_room import ADAPTER
 
 VECTORS = load().values()
 
 
-@pytest.fixture(autouse=True)
-def blocks() -> Iterator[None]:
-    """Blocks of two positions, and parts of eight logits, or of one row."""
-    with patch.multiple(fused, SIZE=8, BLOCK=2), patch.object(few, "SIZE", 0):
+@pytest.fixture(params=[True, False], ids=["alike", "by position"], autouse=True)
+def blocks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Blocks of two positions, and parts of eight logits, or of one row; of positions that are alike, or may be."""
+    with (
+        patch.multiple(fused, SIZE=8, BLOCK=2),
+        patch.object(parts, "SIZE", 8),
+        patch.object(few, "SIZE", 0),
+        contextlib.nullcontext() if request.param else patch.object(alike, "alike", return_value=None),
+    ):
         yield
 
 

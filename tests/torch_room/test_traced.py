@@ -74,7 +74,7 @@ def test_a_subclass_of_tensors_is_computed_at_once(monkeypatch: pytest.MonkeyPat
         raise AssertionError
 
     expected = loss(*batch(confident=False))
-    monkeypatch.setattr(fused, "visit", refused)
+    monkeypatch.setattr(fused, "loss", refused)
     logits, labels = batch(confident=False)
     torch.testing.assert_close(torch.as_tensor(loss(logits.as_subclass(Other), labels)), expected, check_dtype=True)
     with pytest.raises(AssertionError):
