@@ -38,6 +38,8 @@ SHAPES = {
     "segmentation": Shape((2, 150, 128, 128), 1, "float32", 0.05),
     "segmentation-bfloat16": Shape((2, 150, 128, 128), 1, "bfloat16", 0.1),
     "few-classes": Shape((2, 19, 64, 64), 1, "float32", 0.4),
+    "few-classes-last": Shape((4, 256, 256, 21), 3, "float32", 0.25),
+    "few-classes-last-bfloat16": Shape((4, 256, 256, 21), 3, "bfloat16", 0.5),
 }
 every = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 

@@ -28,6 +28,8 @@ WAYS = {
     "blocks-three-axes": Shape((2, 3, 60), 2),
     "lanes": Shape((5, 96), 1),
     "lanes-three-axes": Shape((2, 3, 60), 2),
+    "once": Shape((5, 21), 1),
+    "once-three-axes": Shape((2, 3, 6), 2),
 }
 
 
@@ -60,9 +62,11 @@ def test_every_way_has_the_same_sums(way: str, dtype: str, receivers: str) -> No
                 *found, kept = rows._by_planes(x, y, v, axis)
             case "blocks":
                 *found, kept = rows._by_blocks(x, y, v, 12)
-            case _:
+            case "lanes":
                 *found, kept = rows._by_lanes(x, y, v, 12)
-        assert (kept is not None) == way.startswith("lanes")
+            case _:
+                *found, kept = rows._at_once(x, y, v, keeps=True)
+        assert (kept is not None) == way.startswith(("lanes", "once"))
         pairs = [*zip(found, expected, strict=True), *([(kept, e)] if kept is not None else [])]
         for one, other in pairs:
             assert one.shape == other.shape
@@ -72,9 +76,11 @@ def test_every_way_has_the_same_sums(way: str, dtype: str, receivers: str) -> No
 
 VECTORS = [load()[id] for id in sorted(core()) if load()[id].reason is None and not load()[id].inputs.linear]
 FORCED = {
-    "lanes": {"LARGE": 1},
-    "blocks": {"LARGE": 1, "CACHED": 0},
-    "whole": {"CACHED": 0},
+    "once, nothing kept": {"CACHED": 0},
+    "lanes": {"LARGE": 1, "SPELLED_OUT": 0},
+    "blocks": {"LARGE": 1, "CACHED": 0, "SPELLED_OUT": 0},
+    "whole": {"SPELLED_OUT": 0},
+    "whole, nothing kept": {"CACHED": 0, "SPELLED_OUT": 0},
 }
 
 
