@@ -88,7 +88,7 @@ def _sums(
         others, ties, rest = sums
         z = only_numbers(x - m, used)
         top, e, zeros = z == 0, tf.exp(z), tf.zeros_like(z)
-        # Not a count of the maxima, for the reason that ``rows.others_of`` tells.
+        # Not a count of the maxima, whose derivative ``rows.others_of`` tells of.
         return others + tf.where(top, zeros, e), ties + tf.where(top, 1 + z, zeros), rest + _shared(k, z, but_for, v)
 
     others, ties, rest = _collect(planes, [tf.zeros_like(m)] * 3, add)

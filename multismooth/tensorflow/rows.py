@@ -30,6 +30,9 @@ class Rest(Enum):
     ALL = "over all classes, less the label: where that receives the most, the loss loses no digits"
 
 
+FEW = 128
+"""Classes of a row that are not worth blocks: of 200 on, these are faster."""
+
 MANY = 256
 """Classes whose sum one by one stays within the bounds: its rounding is about √K / 3 half-ULP, 5 at this many."""
 
@@ -53,7 +56,8 @@ def shaped_like(values: Tensor, like: Tensor) -> Tensor:
 def row_statistics(x: Tensor, labels: Tensor, used: Tensor | None, v: Tensor | None, *, rest: Rest) -> list[Tensor]:
     """Of a view, the class axis kept with length 1; last come the sum without one maximum, and exp(x − m)."""
     x = tf.cast(x, loss_dtype(x))
-    size = None if len(x.shape) == 3 or compiles_with_xla() else classes_of_block(x.shape[1])
+    at_once = len(x.shape) == 3 or compiles_with_xla() or x.shape[1] <= FEW
+    size = None if at_once else classes_of_block(x.shape[1])
     if len(x.shape) == 2 and (lane := cached_lane(x.shape)):
         maxima = _lanes(tf.maximum, x, lane)
     else:
@@ -130,13 +134,16 @@ def _lanes(function: Callable[[Tensor, Tensor], Tensor], x: Tensor, size: int) -
 def others_of(e: Tensor, z: Tensor, axis: int) -> Tensor:
     """Σ exp(z) without one maximum, which keeps a confident row's digits.
 
-    Each maximum is exp(0) = 1: the sum omits all of them, and all but one are put back. Not as a count: forward-mode
-    derivatives may go through these very operations, and not through the custom gradient.
+    Each maximum is exp(0) = 1: the sum omits all of them, and all but one are put back. Their number has the derivative
+    of their sum: forward mode may go through these very operations, and not through the custom gradient. Of a part of
+    the classes, which may have none, it is the sum less 1.
     """
-    top, zero = z == 0, tf.constant(0, z.dtype)
-    others = tf.where(top, zero, e)
-    ties = tf.where(top, 1 + z, zero) if compiles_with_xla() else e - others
-    return class_sum(others, axis) + (class_sum(ties, axis) - 1)
+    others = class_sum(tf.where(z == 0, tf.constant(0, e.dtype), e), axis)
+    ties = class_sum(e, axis) - others
+    # Not as a sum with what rounding adds: TensorFlow's graphs add in another order. If these sums are so rough that
+    # the integer is not the right one, the others are as rough.
+    ties = tf.stop_gradient(tf.round(ties)) * tf.math.divide_no_nan(ties, tf.stop_gradient(ties))
+    return others + (ties - 1)
 
 
 def take_label(z: Tensor, labels: Tensor) -> Tensor:
