@@ -15,7 +15,6 @@ SIZES = range(16, 513)
 MOST, LANES = 16, 4
 """A compiler spells out so many terms of a sum, and a processor adds at least so many of them at once."""
 
-
 CACHED = 2**22
 """Of fewer logits, with the classes last, XLA keeps the exponentials for the gradient: at most 16 MiB of float32."""
 

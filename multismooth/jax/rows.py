@@ -27,8 +27,8 @@ from multismooth.blocks import CACHED, classes_of_block, classes_of_lane
 LARGE = 2**16
 """So many logits are worth another way; below it the number of operations is what a call costs."""
 
-SPELLED_OUT = 24
-"""Of so many classes at most XLA's compiler writes a row's sum without a loop, and takes several rows side by side.
+AT_ONCE = 24
+"""Of so many classes at most, which come last, all sums are taken in one pass.
 
 Measured on an AVX-512 processor: 24 classes gain by it, forward and backward; 32 lose forward.
 """
@@ -92,10 +92,10 @@ def _sums(logits: Array, labels: Array | None, receivers: Array | None, axis: in
     """m, L, with labels the rest, and the exponentials if they are to be kept."""
     classes, is_last = logits.shape[axis], axis == logits.ndim - 1
     cached, whole = logits.size < CACHED, partial(_whole, axis=axis)
-    alone, spelled_out = partial(whole, keeps=cached), is_last and classes <= SPELLED_OUT
-    if _is_explicit() or (logits.size < LARGE and not spelled_out):
+    alone, at_once = partial(whole, keeps=cached), is_last and classes <= AT_ONCE
+    if _is_explicit() or (logits.size < LARGE and not at_once):
         return alone(logits, labels, receivers)
-    if spelled_out:
+    if at_once:
         way, whole = partial(_at_once, keeps=cached), alone
     elif is_last and cached and (size := classes_of_lane(classes)):
         way, whole = partial(_by_lanes, size=size), alone

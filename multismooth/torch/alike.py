@@ -17,7 +17,7 @@ from multismooth.checks import Batch, Good, Layout
 from multismooth.lowering import Coefficients
 from multismooth.spec import Spec
 from multismooth.torch.functions import loss_dtype, read
-from multismooth.torch.parts import Part, cut, in_parts
+from multismooth.torch.parts import Part, cut, in_parts, scale_and_add
 
 
 class Alike(NamedTuple):
@@ -96,14 +96,10 @@ def _part(given: Alike, part: Part | None, x: Tensor, slope: float | None, out: 
         return total
     weight = weight * slope
     share = weight * mass / (rest_e + own_e)
-    rest = torch.as_tensor(-off * weight, dtype=e.dtype)
-    if axis == x.dim() - 1:
-        e.mul_(torch.from_numpy(share))
-        if off:
-            e.add_(rest)
+    if off:
+        scale_and_add(e, torch.from_numpy(share), torch.as_tensor(-off * weight, dtype=e.dtype), axis)
     else:
-        # One pass in the place of two; but slower where the share is one number along the last axis.
-        torch.addcmul(rest, e, torch.from_numpy(share), out=e)
+        e.mul_(torch.from_numpy(share))
     e.scatter_(axis, labels, torch.from_numpy(own_e * share - on * weight))
     if dead is not None:
         e.masked_fill_(dead, 0.0)

@@ -117,9 +117,8 @@ def label_part(
     if slopes is None:
         return
     share = _slope_of_L(slopes, m, less) / total
-    if smooths and k.receivers is None and axis != x.dim() - 1:
-        # One pass in the place of two; but slower where the share is one number along the last axis.
-        torch.addcmul(torch.as_tensor(slopes.rest, dtype=e.dtype), e, share, out=e)
+    if smooths and k.receivers is None:
+        scale_and_add(e, share, slopes.rest, axis)
     else:
         e.mul_(share)
         if smooths:
@@ -188,10 +187,17 @@ def _sum_others(k: Coefficients, e: Tensor, own_e: Tensor, total: Tensor, less: 
         less.squeeze(axis)[rows] = _others(e.movedim(axis, -1)[rows], -1)[..., 0] + own_e.squeeze(axis)[rows]
 
 
-def _add(gradient: Tensor, slope: Any, coefficients: Tensor | None) -> None:
-    if coefficients is None:
-        gradient.add_(slope)
-    elif isinstance(slope, Tensor):
+def scale_and_add(e: Tensor, share: Tensor, rest: Any, axis: int) -> None:
+    """e·share + rest in e's place, each of them one number along the class axis."""
+    if axis == e.dim() - 1:
+        e.mul_(share).add_(rest)
+    else:
+        # One pass in the place of two; but slower where the share is one number along the last axis.
+        torch.addcmul(torch.as_tensor(rest, dtype=e.dtype), e, share, out=e)
+
+
+def _add(gradient: Tensor, slope: Any, coefficients: Tensor) -> None:
+    if isinstance(slope, Tensor):
         gradient.addcmul_(slope, coefficients)
     else:
         gradient.add_(coefficients, alpha=slope)

@@ -77,10 +77,10 @@ def test_every_way_has_the_same_sums(way: str, dtype: str, receivers: str) -> No
 VECTORS = [load()[id] for id in sorted(core()) if load()[id].reason is None and not load()[id].inputs.linear]
 FORCED = {
     "once, nothing kept": {"CACHED": 0},
-    "lanes": {"LARGE": 1, "SPELLED_OUT": 0},
-    "blocks": {"LARGE": 1, "CACHED": 0, "SPELLED_OUT": 0},
-    "whole": {"SPELLED_OUT": 0},
-    "whole, nothing kept": {"CACHED": 0, "SPELLED_OUT": 0},
+    "lanes": {"LARGE": 1, "AT_ONCE": 0},
+    "blocks": {"LARGE": 1, "CACHED": 0, "AT_ONCE": 0},
+    "whole": {"AT_ONCE": 0},
+    "whole, nothing kept": {"CACHED": 0, "AT_ONCE": 0},
 }
 
 

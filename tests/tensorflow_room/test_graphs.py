@@ -65,7 +65,9 @@ def test_no_one_hot_and_no_transpose(shape: tuple[int, ...], axis: int, xla: boo
 
 
 @pytest.mark.parametrize(
-    ("shape", "axis", "most"), [((256, 200), -1, 7), ((1024, 10), -1, 9), ((2, 19, 16, 16), 1, 10)], ids=str
+    ("shape", "axis", "most"),
+    [((256, 200), -1, 7), ((256, 50), -1, 9), ((1024, 10), -1, 9), ((2, 19, 16, 16), 1, 10)],
+    ids=str,
 )
 def test_few_results_of_the_logits_size(shape: tuple[int, ...], axis: int, most: int) -> None:
     """Each is a pass through memory. Views, and what is but passed on, are none."""
