@@ -13,6 +13,7 @@ from torch import Tensor
 from multismooth.checks import Batch, Layout
 from multismooth.lowering import ClassSums, Functions, smooths, xlogx
 from multismooth.spec import Spec
+from multismooth.torch import statistics
 from multismooth.torch.functions import loss_dtype
 
 
@@ -82,7 +83,7 @@ def without_label(vector: Tensor, labels: Tensor, axis: int) -> Tensor:
     the largest the rest is summed by itself.
     """
     if vector.dim() > 1:
-        return vector.scatter(axis, labels.unsqueeze(axis), 0.0).sum(axis)
+        return statistics.without_label(vector, labels.unsqueeze(axis), axis).sum(axis)
     largest = torch.arange(len(vector), device=vector.device) == vector.argmax()
     rest = torch.where(largest, vector.masked_fill(largest, 0.0).sum(), vector.sum() - vector)
     return at_label(rest, labels, axis)

@@ -76,6 +76,13 @@ def _only(values: Tensor, allowed: Tensor | None) -> Tensor:
 
 def _shifted(x: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     """m, L and x − m; L is log1p of the sum without one maximum, which keeps a confident row's digits."""
+    if torch.compiler.is_compiling():
+        m = x.amax(dim, keepdim=True)
+        z = x - m
+        # The maxima are told from z, in sums alone: exp(z) is used once, or else it would be stored.
+        top = z == 0
+        ties = _sum(top.to(z.dtype), dim) - 1
+        return m, (_sum(torch.where(top, 0.0, z.exp()), dim) + ties).log1p(), z
     m, top = x.max(dim, keepdim=True)
     z = x - m
     # z is 0 at the maximum, or NaN in a row that has no finite one.
@@ -125,7 +132,10 @@ def _slope(g: Tensor, coefficients: Tensor, z: Tensor) -> Tensor:
     return g * z.masked_fill(skipped, 0.0)
 
 
-def _without_label(z: Tensor, labels: Tensor, dim: int) -> Tensor:
+def without_label(z: Tensor, labels: Tensor, dim: int) -> Tensor:
+    """0 at the label; a compiler compares, which takes no memory."""
+    if torch.compiler.is_compiling():
+        return z.masked_fill(_hit(z, labels, dim), 0.0)
     return z.scatter(dim, labels, 0.0)
 
 
@@ -173,7 +183,7 @@ class _LabelStatistics(Function):
         own = z.gather(dim, labels)
         if not smooths:
             return m, L, own, torch.zeros_like(L)
-        z = _without_label(z, labels, dim)
+        z = without_label(z, labels, dim)
         if receivers is not None:
             z = weighted(receivers, z)
         return m, L, own, z.sum(dim, keepdim=True)
@@ -203,7 +213,7 @@ class _LabelStatistics(Function):
             grad = grad.scatter(dim, labels, own)
             grad_logits = _only(grad.masked_fill(dead, 0.0), allowed).to(logits.dtype)
         if ctx.needs_input_grad[2]:
-            rest = _without_label(_slope(g_rest, receivers, z), labels, dim)
+            rest = without_label(_slope(g_rest, receivers, z), labels, dim)
             grad_receivers = rest.masked_fill(dead, 0.0).sum_to_size(receivers.shape)
         return grad_logits, None, grad_receivers, None, None, None
 
@@ -219,7 +229,7 @@ class _LabelStatistics(Function):
             rest = t if receivers is None else receivers * t
             if t_receivers is not None:
                 rest = rest + _slope(t_receivers, receivers, z)
-            t_rest = _without_label(rest.expand_as(z), labels, dim).sum(dim, keepdim=True)
+            t_rest = without_label(rest.expand_as(z), labels, dim).sum(dim, keepdim=True)
         return None, t_L, t.gather(dim, labels), t_rest
 
 
@@ -293,12 +303,7 @@ class _CompiledLabelStatistics(_LabelStatistics):
     ) -> tuple[Tensor, ...]:
         add = partial(_sum, dim=dim)
         x = _widened(logits, allowed)
-        m = x.amax(dim, keepdim=True)
-        z = x - m
-        # The maxima are told from z: exp(z) is used once, or else it would be stored.
-        top = z == 0
-        ties = add(top.to(z.dtype)) - 1
-        L = (add(torch.where(top, 0.0, z.exp())) + ties).log1p()
+        m, L, z = _shifted(x, dim)
         own = x.gather(dim, labels) - m
         if not smooths:
             return m, L, own, torch.zeros_like(L)
@@ -312,11 +317,15 @@ class _CompiledLabelStatistics(_LabelStatistics):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _LabelStatistics.setup_context(ctx, inputs[:-1], output)
+        logits, labels, receivers, allowed, ctx.dim, *_ = inputs
+        m, L, own, _rest = output
+        ctx.mark_non_differentiable(m)
+        # If the label's logit were read again, the gradient could not take the place of logits that are used no more.
+        ctx.save_for_backward(logits, labels, receivers, allowed, m, L, own)
 
     @staticmethod
     def backward(ctx: Any, _m: Tensor, g: Tensor, g_own: Tensor, g_rest: Tensor) -> Any:
-        logits, labels, receivers, allowed, m, L = ctx.saved_tensors
+        logits, labels, receivers, allowed, m, L, own = ctx.saved_tensors
         z = _widened(logits, allowed) - m
         grad_logits = grad_receivers = None
         if ctx.needs_input_grad[0]:
@@ -328,8 +337,8 @@ class _CompiledLabelStatistics(_LabelStatistics):
                 # A plane's class is one number, and its labels are compared side by side: a scatter would jump about.
                 grad_logits = (grad + torch.where(_hit(logits, labels, ctx.dim), g_own, rest)).to(logits.dtype)
             else:
-                own = torch.where(unused, 0.0, g * (logits.gather(ctx.dim, labels) - m - L).exp()) + g_own
-                grad_logits = (grad + rest).to(logits.dtype).scatter(ctx.dim, labels, own.to(logits.dtype))
+                at_label = torch.where(unused, 0.0, g * (own - L).exp()) + g_own
+                grad_logits = (grad + rest).to(logits.dtype).scatter(ctx.dim, labels, at_label.to(logits.dtype))
         if ctx.needs_input_grad[2]:
             unused = _hit(logits, labels, ctx.dim) | (g_rest == 0)
             rest = _slope(g_rest, receivers, z).masked_fill(unused, 0.0)

@@ -114,6 +114,28 @@ def test_compiled_no_exponential_is_stored(name: str, kernels: int) -> None:
     torch.compiler.reset()
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="PyTorch compiles for a CPU with g++")
+@pytest.mark.parametrize("name", ["label", "allowed", "allowed of a row", "soft"])
+def test_compiled_with_its_layer_the_gradient_takes_the_logits_place(name: str) -> None:
+    """Nobody reads them after it, if the loss reads each once. Beside them are the gradients of the layer."""
+    hidden, kernel = (torch.ones(n, 8, requires_grad=True) for n in (256, 4096))
+    labels = torch.full((256, 4096), 1 / 4096) if name == "soft" else torch.ones(256, dtype=torch.int64)
+    exist = {"allowed": torch.ones(4096, dtype=torch.bool), "allowed of a row": torch.ones(256, 4096, dtype=torch.bool)}
+    torch.compiler.reset()
+
+    @torch.compile(fullgraph=True)
+    def loss() -> Tensor:
+        return smoothed_cross_entropy(hidden @ kernel.T, labels, 0.1, allowed=exist.get(name))
+
+    def call() -> None:
+        torch.autograd.grad(loss(), (hidden, kernel))
+
+    call()
+    logits, row = 4 * 256 * 4096, 64 * 256
+    assert peak(call) <= logits + hidden.nbytes + kernel.nbytes + row
+    torch.compiler.reset()
+
+
 def test_the_record_sees_what_is_held() -> None:
     """PyTorch's own loss holds the logits' size three times."""
     logits, labels, _ = batch("rows", torch.float32)
