@@ -31,10 +31,22 @@ def classes_of_block(classes: int) -> int | None:
     return min(sizes, key=lambda size: abs(size - math.sqrt(2 * classes)), default=None)
 
 
-def classes_of_lane(classes: int) -> int | None:
-    """A divisor of the number of classes, the largest that is at most ``MOST``, or None if none will do.
+def classes_of_lane(classes: int, least: int = 2, most: int = MOST) -> int | None:
+    """A divisor of the number of classes, the largest that is at most ``most``, or None if none will do.
 
     >>> classes_of_lane(1000), classes_of_lane(32768), classes_of_lane(10), classes_of_lane(1009)
     (10, 16, 2, None)
     """
-    return max((n for n in range(2, MOST + 1) if classes % n == 0 and classes // n >= LANES), default=None)
+    return next((n for n in range(min(most, classes // LANES), least - 1, -1) if classes % n == 0), None)
+
+
+def size_of_lane(classes: int, is_long: bool) -> int:
+    """How many classes a lane has where some may be left over: a divisor if it is at least half of what it may be.
+
+    Where a term ``is_long``, a compiler spells out half as many.
+
+    >>> size_of_lane(1000, False), size_of_lane(30522, False), size_of_lane(30522, True)
+    (10, 16, 8)
+    """
+    most = min(MOST // 2 if is_long else MOST, classes // LANES)
+    return classes_of_lane(classes, most // 2 + 1, most) or most

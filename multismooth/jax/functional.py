@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from multismooth import checks, reduction
 from multismooth.checks import UNREAD, Batch, Described, Layout
 from multismooth.jax.classes import along, at_label, class_sums, shares
-from multismooth.jax.rows import loss_dtype
+from multismooth.jax.rows import loss_dtype, soft_row
 from multismooth.jax.statistics import label_statistics, soft_statistics
 from multismooth.lowering import Coefficients, Functions, lower, lower_soft, smooths, xlogx
 from multismooth.reduction import Positions, Totals
@@ -128,6 +128,8 @@ class Targets(NamedTuple):
     mask: Array | None
     bad: Array | None
     """labels that no loss is defined for, or None if there are none"""
+    total: Array | None = None
+    """Σ_k t_k of soft labels"""
 
 
 class _Terms(NamedTuple):
@@ -220,17 +222,20 @@ def cast(batch: Batch) -> Batch:
 def _used(batch: Batch, layout: Layout, targets: Targets) -> Batch:
     """No number that could leak out of logits that do not count.
 
-    Classes that are not allowed get no probability. ``where`` tells which rows are used: not those that are masked,
-    nor those of weight 0 that have no finite loss, for the derivative of their statistics would be 0·NaN.
+    ``where`` tells which rows are used: not those that are masked, nor those of weight 0 that have no finite loss, for
+    the derivative of their statistics would be 0·NaN.
     """
-    logits, used = batch.logits, targets.mask
-    if batch.allowed is not None:
-        logits = jnp.where(along(batch.allowed, layout.axis, logits), logits, -jnp.inf)
+    used, axis = targets.mask, layout.axis
     if batch.sample_weight is not None:
-        finite = jnp.isfinite(jax.lax.stop_gradient(logits).max(layout.axis))
-        live = (batch.sample_weight != 0) | finite
+        m, *_ = soft_row(jax.lax.stop_gradient(batch.logits), (), _allowed(batch, axis), axis)
+        live = (batch.sample_weight != 0) | jnp.isfinite(m.squeeze(axis))
         used = live if used is None else used & live
-    return batch._replace(logits=logits, where=used)
+    return batch._replace(where=used)
+
+
+def _allowed(batch: Batch, axis: int) -> Array | None:
+    """Shaped to meet the logits."""
+    return None if batch.allowed is None else along(batch.allowed, axis, batch.logits)
 
 
 def hard_labels(spec: Spec, batch: Batch, layout: Layout, good: bool) -> Targets:
@@ -259,14 +264,15 @@ def _soft_labels(spec: Spec, batch: Batch, layout: Layout, good: bool) -> Target
     labels = jnp.asarray(batch.labels)
     labels = labels.astype(loss_dtype(jnp.asarray(batch.logits)))
     mask = None if batch.where is None else jnp.asarray(batch.where)
+    total = labels.sum(axis)
     if good and mask is None and batch.sample_weight is None:
-        return Targets(labels, None, None)
-    bad = ~((labels >= 0) & (labels < jnp.inf)).all(axis)
-    bad = bad | (jnp.abs(labels.sum(axis) - 1) > checks.SUM_TOLERANCE)
+        return Targets(labels, None, None, total)
+    # NaN makes a sum of NaN, and an infinity one that is far from 1.
+    bad = (labels.min(axis) < 0) | ~(jnp.abs(total - 1) <= checks.SUM_TOLERANCE)
     if batch.allowed is not None:
         allowed = along(jnp.asarray(batch.allowed), axis, labels)
         bad = bad | (~allowed & (labels > 0)).any(axis)
-    return Targets(jnp.where(jnp.expand_dims(bad, axis), 0.0, labels), mask, bad)
+    return Targets(jnp.where(jnp.expand_dims(bad, axis), 0.0, labels), mask, bad, jnp.where(bad, 0.0, total))
 
 
 def _terms(
@@ -281,7 +287,8 @@ def _terms(
     v, (on, off, mass, entropy, _), weight = coefficients(spec, batch, layout, labels, functions)
     v = None if v is None else along(v, axis, batch.logits)
     used = None if batch.where is None else jnp.expand_dims(batch.where, axis)
-    row = label_statistics(batch.logits, jnp.expand_dims(labels, axis), used, v, axis, smooths(spec))
+    allowed = _allowed(batch, axis)
+    row = label_statistics(batch.logits, jnp.expand_dims(labels, axis), used, v, allowed, axis, smooths(spec))
     (m, L, own, rest), keep = _kept(spec, batch, targets, [part.squeeze(axis) for part in row[:-1]])
     cross_entropy = mass * L - _times(on, own) - _times(off, rest)
     return _Terms(cross_entropy, L - own, m + L, entropy, keep, weight)
@@ -313,24 +320,26 @@ def _soft_terms(
     totals: bool,
 ) -> _Terms:
     axis, t, w = layout.axis, targets.labels, batch.class_weight
-    if batch.allowed is not None:
-        t = jnp.where(along(batch.allowed, axis, t), t, 0.0)
+    allowed, t_total = _allowed(batch, axis), targets.total
+    if allowed is not None:
+        t = jnp.where(allowed, t, 0.0)
+        t_total = t.sum(axis)
     c = shares(spec, batch, layout).c
     total = float(layout.classes) if c is None else c.sum(axis if c.ndim > 1 else 0)
     keep, share = lower_soft(spec, total, functions)
     c = 1.0 if c is None else along(c, axis, t)
     q = _meet(keep, t, axis) * t + _meet(share, t, axis) * c
     weighted = q if w is None else q * along(w, axis, q)
-    mass = keep * t.sum(axis) + share * total if w is None else weighted.sum(axis)
+    mass = keep * t_total + share * total if w is None else weighted.sum(axis)
     used, scale = weighted, 1.0
     if w is not None and spec.class_weight_rule == "expected":
         used, mass, scale = q, q.sum(axis), mass
     counts = None if batch.where is None else jnp.expand_dims(batch.where, axis)
-    row = soft_statistics(batch.logits, (used, t) if totals else (used,), counts, axis)
+    row = soft_statistics(batch.logits, (used, t) if totals else (used,), counts, allowed, axis)
     (m, L, dot, *nll), kept = _kept(spec, batch, targets, [part.squeeze(axis) for part in row])
     entropy = -xlogx(q, functions).sum(axis) if spec.kl else 0.0
     cross_entropy = scale * (mass * L - dot)
-    nll = t.sum(axis) * L - nll[0] if totals else jnp.zeros_like(L)
+    nll = t_total * L - nll[0] if totals else jnp.zeros_like(L)
     return _Terms(cross_entropy, nll, m + L, entropy, kept, 1.0)
 
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.custom_derivatives import SymbolicZero
 
-from multismooth.jax.rows import LabelRow, is_label, label_row, maximum_and_log, weighted, widened
+from multismooth.jax.rows import LabelRow, is_label, label_row, soft_row, widened
 
 
 def _slope(coefficients: Array, z: Array) -> Array:
@@ -30,26 +30,30 @@ def _only(values: Any, used: Array | None) -> Any:
     return values if used is None else jax.tree.map(lambda value: jnp.where(used, value, 0.0), values)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(4, 5))
+@partial(jax.custom_jvp, nondiff_argnums=(5, 6))
 def label_statistics(
     logits: Array,
     labels: Array,
     used: Array | None,
     receivers: Array | None,
+    allowed: Array | None,
     axis: int,
     smooths: bool,
 ) -> LabelRow:
-    """Statistics for integer labels of the logits' rank; ``receivers`` is v, or None for ones."""
-    row = label_row(logits, labels, receivers, axis, smooths)
+    """Statistics for integer labels of the logits' rank; ``receivers`` is v, or None for ones.
+
+    A class that is not ``allowed``, which meets the logits, has a logit of −inf and no gradient.
+    """
+    row = label_row(logits, labels, receivers, allowed, axis, smooths)
     return _only(row._replace(e=None), used)._replace(e=row.e)
 
 
 def _label_jvp(axis, smooths, primals, tangents):
-    logits, labels, used, receivers = primals
-    t_logits, _, _, t_receivers = tangents
-    row = label_statistics(logits, labels, used, receivers, axis, smooths)
-    z = _only(widened(logits) - row.m, used)
-    t = None if isinstance(t_logits, SymbolicZero) else t_logits.astype(z.dtype)
+    logits, labels, used, receivers, allowed = primals
+    t_logits, _, _, t_receivers, _ = tangents
+    row = label_statistics(logits, labels, used, receivers, allowed, axis, smooths)
+    z = _only(widened(logits, allowed) - row.m, used)
+    t = None if isinstance(t_logits, SymbolicZero) else _only(t_logits.astype(z.dtype), allowed)
     mine = is_label(labels, axis, logits.shape[axis])
     t_L = t_own = t_rest = jnp.zeros_like(row.L)
     e, t_e = _only(row.e, used), None if row.e is None else jnp.zeros_like(row.e)
@@ -72,23 +76,23 @@ def _label_jvp(axis, smooths, primals, tangents):
 label_statistics.defjvp(_label_jvp, symbolic_zeros=True)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(3,))
-def soft_statistics(logits: Array, targets: tuple[Array, ...], used: Array | None, axis: int) -> tuple[Array, ...]:
+@partial(jax.custom_jvp, nondiff_argnums=(4,))
+def soft_statistics(
+    logits: Array, targets: tuple[Array, ...], used: Array | None, allowed: Array | None, axis: int
+) -> tuple[Array, ...]:
     """m, L, and Σ_k t_k·(x_k − m) for each of the targets t."""
-    m, L = maximum_and_log(logits, axis)
-    z = widened(logits) - m
-    return _only((m, L, *(weighted(target, z).sum(axis, keepdims=True) for target in targets)), used)
+    return _only(soft_row(logits, targets, allowed, axis), used)
 
 
 def _soft_jvp(axis, primals, tangents):
-    logits, targets, used = primals
-    t_logits, t_targets, _ = tangents
-    row = soft_statistics(logits, targets, used, axis)
+    logits, targets, used, allowed = primals
+    t_logits, t_targets, _, _ = tangents
+    row = soft_statistics(logits, targets, used, allowed, axis)
     m, L, *dots = row
-    z = _only(widened(logits) - m, used)
+    z = _only(widened(logits, allowed) - m, used)
     t_L, t_dots = jnp.zeros_like(L), [jnp.zeros_like(dot) for dot in dots]
     if not isinstance(t_logits, SymbolicZero):
-        t = t_logits.astype(z.dtype)
+        t = _only(t_logits.astype(z.dtype), allowed)
         t_L = (jnp.exp(z - L) * t).sum(axis, keepdims=True)
         t_dots = [(target * t).sum(axis, keepdims=True) for target in targets]
     for i, t_target in enumerate(t_targets):

@@ -35,6 +35,7 @@ SHAPES = {
     "language-bfloat16": Shape((256, 16384), 1, "bfloat16", 0.1),
     "language-three-axes": Shape((2, 128, 16384), 2, "float32", 0.05),
     "50257-classes": Shape((256, 50257), 1, "float32", 0.05),
+    "30522-classes": Shape((256, 30522), 1, "float32", 0.2),
     "segmentation": Shape((2, 150, 128, 128), 1, "float32", 0.05),
     "segmentation-bfloat16": Shape((2, 150, 128, 128), 1, "bfloat16", 0.1),
     "few-classes": Shape((2, 19, 64, 64), 1, "float32", 0.4),
@@ -79,6 +80,65 @@ def test_nothing_but_the_gradient_is_as_large_as_the_logits(shape: Shape) -> Non
     # In half precision the planes are read from the logits' bits, which lie where the gradient will.
     bits = gradient if shape is SHAPES["segmentation-bfloat16"] else []
     assert held(compiled(shape), math.prod(shape.logits)) == bits + gradient
+
+
+CLASS_WEIGHT, ALLOWED = np.linspace(1, 2, 16384, dtype="float32"), np.arange(16384) < 16000
+OPTIONS = {
+    "class_weight": ({"class_weight": CLASS_WEIGHT}, 3),
+    "prior": ({"prior": CLASS_WEIGHT / CLASS_WEIGHT.sum()}, 3),
+    "allowed": ({"allowed": ALLOWED}, 3),
+    "both": ({"class_weight": CLASS_WEIGHT, "allowed": ALLOWED}, 3),
+    "sample_weight": ({"sample_weight": np.ones(256, "float32")}, 0.6),
+}
+
+
+@pytest.mark.parametrize("gradient", [False, True], ids=["forward", "gradient"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("option", OPTIONS)
+def test_options_ride_along(option: str, dtype: str, gradient: bool) -> None:
+    """Beside the gradient are three sums of each lane of 16 classes, in float32; half precision may have lanes of 8."""
+    arguments, sums = OPTIONS[option]
+
+    def loss(logits: Array, labels: Array) -> Array:
+        return smoothed_cross_entropy(logits, labels, SPEC, **arguments)
+
+    step = jax.jit(jax.value_and_grad(loss) if gradient else loss)
+    plan = step.lower(ShapeDtypeStruct((256, 16384), dtype), ShapeDtypeStruct((256,), "int32")).compile()
+    lanes = 256 * 16384 / (16 if dtype == "float32" else 8)
+    assert plan.memory_analysis().temp_size_in_bytes <= 1.05 * 4 * sums * lanes
+
+
+def test_soft_labels_ride_along() -> None:
+    """Three sums of each lane of 8 classes."""
+    step = jax.jit(jax.value_and_grad(partial(smoothed_cross_entropy, spec=Spec(0.1))))
+    plan = step.lower(*[ShapeDtypeStruct((256, 16384), "float32")] * 2).compile().memory_analysis()
+    assert plan.temp_size_in_bytes <= 1.05 * 4 * 3 * 256 * 16384 / 8
+
+
+@pytest.mark.parametrize("option", ["allowed", "sample_weight"])
+def test_options_ride_along_planes(option: str) -> None:
+    """No copy of the logits, and no maximum but the loop's."""
+    shape = SHAPES["segmentation"]
+    array = {"allowed": ShapeDtypeStruct((150,), "bool"), "sample_weight": ShapeDtypeStruct(shape.labels, "float32")}
+
+    def loss(logits: Array, labels: Array, array: Array) -> Array:
+        return smoothed_cross_entropy(logits, labels, SPEC, axis=1, **{option: array})
+
+    arrays = ShapeDtypeStruct(shape.logits, "float32"), ShapeDtypeStruct(shape.labels, "int32"), array[option]
+    plan = jax.jit(loss).lower(*arrays).compile()
+    assert plan.memory_analysis().temp_size_in_bytes <= 0.1 * math.prod(shape.logits) * 4
+    assert not re.findall(r"f32\[2,128,128\]\S* reduce\(", plan.as_text())
+
+
+def test_under_a_layer_the_logits_are_held_once() -> None:
+    """The loss makes no second array of them where classes are allowed: the gradient takes their place."""
+
+    def loss(hidden: Array, kernel: Array, labels: Array) -> Array:
+        return smoothed_cross_entropy(hidden @ kernel, labels, 0.1, allowed=ALLOWED)
+
+    arrays = [ShapeDtypeStruct(shape, "float32") for shape in ((256, 8), (8, 16384))]
+    step = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(*arrays, ShapeDtypeStruct((256,), "int32"))
+    assert step.compile().memory_analysis().temp_size_in_bytes <= (1 + 3 / 16) * 1.05 * 4 * 256 * 16384
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -42,20 +42,21 @@ for name, mesh, function in (
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7), jax.device_get(actual), expected)
     print(name, end=" ")
 
-# Enough logits to be summed in lanes: by rows on four devices, and by classes.
-logits = jnp.asarray(random.normal(size=(8, 64, 128)), "float32")
-labels = jnp.asarray(random.integers(0, 128, (8, 64)))
-step = jax.jit(jax.value_and_grad(partial(smoothed_cross_entropy, spec=Spec(0.1, "others"))))
-expected = step(logits, labels)
-for name, axes in (("rows", P("batch")), ("classes", P(None, None, "batch"))):
-    actual = step(jax.device_put(logits, NamedSharding(auto, axes)), labels)
-    assert actual[1].sharding.spec == axes
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7), jax.device_get(actual), expected)
-    print(name, end=" ")
+# Enough logits to be summed at once, in lanes and in blocks: by rows on four devices, and by classes.
+for classes, options in ((16, {}), (128, {}), (16384, {}), (16384, {"allowed": jnp.arange(16384) < 16000})):
+    logits = jnp.asarray(random.normal(size=(8, 64, classes)), "float32")
+    labels = jnp.asarray(random.integers(0, min(classes, 16000), (8, 64)))
+    step = jax.jit(jax.value_and_grad(partial(smoothed_cross_entropy, spec=Spec(0.1, "others"), **options)))
+    expected = step(logits, labels)
+    for name, axes in (("rows", P("batch")), ("classes", P(None, None, "batch"))):
+        actual = step(jax.device_put(logits, NamedSharding(auto, axes)), labels)
+        assert actual[1].sharding.spec == axes
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7), jax.device_get(actual), expected)
+        print(name, end=" ")
 """
 
 
 def test_sharded_batches() -> None:
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=300)
-    assert done.stdout.split() == ["auto", "explicit", "shard_map", "rows", "classes"], done.stderr[-2000:]
+    assert done.stdout.split() == ["auto", "explicit", "shard_map", *["rows", "classes"] * 4], done.stderr[-2000:]

@@ -28,47 +28,70 @@ WAYS = {
     "blocks-three-axes": Shape((2, 3, 60), 2),
     "lanes": Shape((5, 96), 1),
     "lanes-three-axes": Shape((2, 3, 60), 2),
+    "lanes-some-left-over": Shape((5, 101), 1),
+    "lanes-nothing-kept": Shape((5, 101), 1),
     "once": Shape((5, 21), 1),
     "once-three-axes": Shape((2, 3, 6), 2),
 }
 
 
-@pytest.mark.parametrize("receivers", ["everybody", "shares"])
+ALIKE = ["everybody", "nobody"]
+OPTIONS = [*ALIKE, "shares", "allowed", "soft"]
+CASES = [(way, option) for way in WAYS for option in (ALIKE if way.startswith("blocks") else OPTIONS)]
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-@pytest.mark.parametrize("way", WAYS)
-def test_every_way_has_the_same_sums(way: str, dtype: str, receivers: str) -> None:
-    """With equal maxima, the label among them, with −inf under a share of 0, and with a confident row."""
-    logits, axis = WAYS[way][:2]
+@pytest.mark.parametrize(("way", "option"), CASES)
+def test_every_way_has_the_same_sums(way: str, dtype: str, option: str) -> None:
+    """With equal maxima, the label among them, with −inf under a share of 0, and with a confident row.
+
+    Where classes are not allowed, what they hold is larger than all the rest, or no number.
+    """
+    logits, axis = WAYS[way]
+    classes = logits[axis]
     random = np.random.default_rng(0)
     x = np.moveaxis(random.normal(size=logits) * 4, axis, -1).copy()
-    flat = x.reshape(-1, logits[axis])
+    flat = x.reshape(-1, classes)
     flat[0] = 3.0
     flat[1, 2:5] = flat.max() + 1
     flat[2, 3] = flat.max() + 40
     flat[3, 1] = -np.inf
-    labels = random.integers(0, logits[axis], x.shape[:-1])
+    labels = random.integers(2, classes, x.shape[:-1])
     labels.reshape(-1)[1:3] = 3
-    shares = random.random(logits[axis]) * (np.arange(logits[axis]) != 1)
+    labels.reshape(-1)[4] = classes - 1
+    exists = np.arange(classes) != 1
+    if option == "allowed":
+        flat[:, 1] = np.resize([200.0, np.nan, np.inf], len(flat))
     with jax.enable_x64(True):
         x = jnp.moveaxis(jnp.asarray(x, dtype), -1, axis)
         y = jnp.expand_dims(jnp.asarray(labels), axis)
         wide = rows.loss_dtype(x)
-        v = None
-        if receivers == "shares":
-            v = jnp.asarray(shares, wide).reshape(-1, *[1] * (x.ndim - 1 - axis))
-        *expected, e = rows._whole(x, y, v, axis, keeps=True)
+
+        def along(vector: np.ndarray) -> jax.Array:
+            return jnp.asarray(vector).reshape(-1, *[1] * (x.ndim - 1 - axis))
+
+        shares = along((random.random(classes) * exists).astype(wide))
+        targets = jnp.moveaxis(jnp.asarray(random.random((2, *labels.shape, classes)) * exists, wide), -1, axis + 1)
+        arguments = {
+            "everybody": (x, y, (None,), None),
+            "shares": (x, y, (shares,), None),
+            "allowed": (x, y, (shares,), along(exists)),
+            "nobody": (x, y, (), None),
+            "soft": (x, None, tuple(targets), None),
+        }[option]
+        *expected, e = rows._whole(*arguments, axis, keeps=True)
         match way.partition("-")[0]:
             case "planes":
-                *found, kept = rows._by_planes(x, y, v, axis)
+                *found, kept = rows._by_planes(*arguments, axis)
             case "blocks":
-                *found, kept = rows._by_blocks(x, y, v, 12)
+                *found, kept = rows._by_blocks(*arguments, 12)
             case "lanes":
-                *found, kept = rows._by_lanes(x, y, v, 12)
+                *found, kept = rows._by_lanes(*arguments, 12, keeps=way != "lanes-nothing-kept")
             case _:
-                *found, kept = rows._at_once(x, y, v, keeps=True)
-        assert (kept is not None) == way.startswith(("lanes", "once"))
-        pairs = [*zip(found, expected, strict=True), *([(kept, e)] if kept is not None else [])]
-        for one, other in pairs:
+                *found, kept = rows._at_once(*arguments, keeps=True)
+        assert (kept is not None) == (way.startswith(("lanes", "once")) and way != "lanes-nothing-kept")
+        found, expected = jax.tree.leaves((found, kept)), jax.tree.leaves((expected, None if kept is None else e))
+        for one, other in zip(found, expected, strict=True):
             assert one.shape == other.shape
             assert one.dtype == wide
             np.testing.assert_allclose(one, other, rtol=20 * jnp.finfo(wide).eps)
@@ -78,6 +101,7 @@ VECTORS = [load()[id] for id in sorted(core()) if load()[id].reason is None and 
 FORCED = {
     "once, nothing kept": {"CACHED": 0},
     "lanes": {"LARGE": 1, "AT_ONCE": 0},
+    "lanes, nothing kept": {"LARGE": 1, "CACHED": 0, "AT_ONCE": 0, "classes_of_block": lambda classes: None},
     "blocks": {"LARGE": 1, "CACHED": 0, "AT_ONCE": 0},
     "whole": {"AT_ONCE": 0},
     "whole, nothing kept": {"CACHED": 0, "AT_ONCE": 0},
