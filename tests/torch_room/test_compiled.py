@@ -184,13 +184,15 @@ def test_compiled_transformations(function: Callable[[Tensor, Tensor], Any]) -> 
 )
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 def test_a_compiled_gradient_is_the_eager_one(spec: Spec, option: str | None, reduction: str, axis: int) -> None:
-    """Whatever a masked position holds, where a label's own logit is −inf, and where another is +inf."""
+    """Whatever a masked position or a class that is not allowed holds, with a label's −inf and another class's +inf."""
     logits, labels, where = batch(1, 3, 4)
     labels, where = labels.clamp(max=3), where.index_fill(1, torch.tensor([0]), True)
     with torch.no_grad():
         logits[~where] = torch.nan
         logits[0, 0, labels[0, 0]] = -torch.inf
         logits[1, 0, labels[1, 0] - 1] = torch.inf
+        if option == "allowed":
+            logits[2, 0, -1], logits[0, 0, -1] = torch.nan, torch.inf
     options = {
         "allowed": torch.tensor([True, True, True, True, False]),
         "prior": torch.tensor([0.1, 0.4, 0.2, 0.3, 0.0], dtype=torch.float64),
