@@ -46,7 +46,7 @@ def size_of_lane(classes: int, is_long: bool) -> int:
     Where a term ``is_long``, a compiler spells out half as many.
 
     >>> size_of_lane(1000, False), size_of_lane(30522, False), size_of_lane(30522, True)
-    (10, 16, 8)
+    (10, 16, 6)
     """
     most = min(MOST // 2 if is_long else MOST, classes // LANES)
     return classes_of_lane(classes, most // 2 + 1, most) or most
