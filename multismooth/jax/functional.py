@@ -227,8 +227,9 @@ def _used(batch: Batch, layout: Layout, targets: Targets) -> Batch:
     """
     used, axis = targets.mask, layout.axis
     if batch.sample_weight is not None:
-        m, *_ = soft_row(jax.lax.stop_gradient(batch.logits), (), _allowed(batch, axis), axis)
-        live = (batch.sample_weight != 0) | jnp.isfinite(m.squeeze(axis))
+        # Not the maximum's: on a CPU it may be a number where a logit is NaN.
+        _, L = soft_row(jax.lax.stop_gradient(batch.logits), (), _allowed(batch, axis), axis)
+        live = (batch.sample_weight != 0) | jnp.isfinite(L.squeeze(axis))
         used = live if used is None else used & live
     return batch._replace(where=used)
 

@@ -249,10 +249,11 @@ def _by_lanes(
         z = x(some) - m
         return [*_terms(z, jnp.exp(z)), *(_summand(z, None, v if v is None else v[..., some], axis) for v in shares)]
 
-    if keeps and allowed is None:
+    if keeps and allowed is None:  # XLA's library is faster, if it needs no copy
         m = widened(logits.max(-1, keepdims=True))
     else:
         maxima = jnp.concatenate([_largest(lanes(x(in_lanes)), axis), x(left)], -1)
+        # The barrier keeps the two steps apart.
         m = _largest(jax.lax.optimization_barrier(maxima), axis)[..., None]
     if not keeps:  # XLA would hold what the maximum and the sums have in common
         logits, m = jax.lax.optimization_barrier((logits, m))

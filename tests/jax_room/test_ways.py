@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from multismooth import blocks
-from multismooth.jax import rows
+from multismooth.jax import rows, smoothed_cross_entropy
 from multismooth_conformance import Vector, judge, load
 from multismooth_conformance.adapters.jax_room import ADAPTER
 from multismooth_conformance.vectors import core
@@ -95,6 +95,26 @@ def test_every_way_has_the_same_sums(way: str, dtype: str, option: str) -> None:
             assert one.shape == other.shape
             assert one.dtype == wide
             np.testing.assert_allclose(one, other, rtol=20 * jnp.finfo(wide).eps)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("shape", [(512, 5), (512, 300), (512, 30000)], ids=str)
+def test_a_weight_of_0_hides_nan(shape: tuple[int, int], axis: int) -> None:
+    """XLA's maximum of many logits is a number where one is NaN."""
+    logits = np.zeros(shape, "float32")
+    logits[0, 1] = np.nan
+    weight = np.ones(512, "float32")
+    weight[0] = 0.0
+
+    @jax.jit
+    def loss(logits: jax.Array) -> jax.Array:
+        x = jnp.moveaxis(logits, 1, axis)
+        return smoothed_cross_entropy(x, jnp.zeros(512, int), 0.1, axis=axis, sample_weight=weight)
+
+    value, gradient = jax.value_and_grad(loss)(logits)
+    assert jnp.isfinite(value)
+    assert jnp.isfinite(gradient).all()
+    assert (gradient[0] == 0).all()
 
 
 VECTORS = [load()[id] for id in sorted(core()) if load()[id].reason is None and not load()[id].inputs.linear]
