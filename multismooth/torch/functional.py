@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 
 from multismooth import checks, reduction
 from multismooth.checks import Batch
@@ -83,17 +83,20 @@ def smoothed_cross_entropy(
     """
     call = "smoothed_cross_entropy"
     spec = as_spec(spec, call)
-    batch = Batch(logits, labels, where, sample_weight, class_weight, prior, allowed, normalizer)
-    if torch.compiler.is_compiling() and not inplace:
-        from multismooth.torch import traced  # which imports PyTorch's compiler, as slow to import as PyTorch itself
+    if is_compiling() and not inplace:
+        # Which imports PyTorch's compiler, as slow to import as PyTorch itself.
+        from multismooth.torch.traced import loss_in_graph, open_number
 
-        batch = traced.with_open_normalizer(batch)
-        if (loss := traced.loss(call, spec, batch, axis)) is not None:
+        if normalizer is not None:
+            normalizer = open_number(normalizer, logits)
+        arrays = (logits, labels, where, sample_weight, class_weight, prior, allowed, normalizer)
+        if (loss := loss_in_graph(call, spec, axis, arrays)) is not None:
             return loss
+    batch = Batch(logits, labels, where, sample_weight, class_weight, prior, allowed, normalizer)
     applies = fused.applies(batch)
     check_call = checks.check_call_once if applies else checks.check_call
     layout = check_call(call, spec, batch, axis, describe)
-    good = None if torch.compiler.is_compiling() else checks.check_values(call, spec, batch, layout, read)
+    good = None if is_compiling() else checks.check_values(call, spec, batch, layout, read)
     if inplace:
         fused.check_inplace(spec, batch, applies)
     if applies:
@@ -136,7 +139,7 @@ def smoothed_cross_entropy_totals(
     spec = as_spec(spec, call)
     batch = Batch(logits, labels, where, sample_weight, class_weight, prior, allowed)
     layout = checks.check_call(call, spec, batch, axis, describe, totals=True)
-    good = not torch.compiler.is_compiling() and checks.check_values(call, spec, batch, layout, read) is not None
+    good = not is_compiling() and checks.check_values(call, spec, batch, layout, read) is not None
     if fused.applies(batch):
         return fused.totals(fused.Call(spec, layout, good), batch)
     at = positions(spec, batch, layout, good, totals=True)

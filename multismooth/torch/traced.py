@@ -6,10 +6,8 @@ leaves the number of classes or a number of the spec open.
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
-import numpy as np
 import torch
 from torch import SymInt, Tensor
 
@@ -20,24 +18,35 @@ from multismooth.spec import Spec
 from multismooth.torch.functions import describe, functions_for, loss_dtype
 from multismooth.torch.positions import positions
 
-FIELDS = tuple(field.name for field in fields(Spec))
 
-
-def with_open_normalizer(batch: Batch) -> Batch:
+def open_number(normalizer: Any, logits: Any) -> Any:
     """A number as a tensor, so that the next batch's number needs no other graph."""
-    number = batch.normalizer
-    known = type(number) is float or (type(number) is int and abs(number) < 2**63)
-    if not known or not isinstance(batch.logits, Tensor):
-        return batch
-    one = torch.ones((), dtype=loss_dtype(batch.logits), device=batch.logits.device)
-    return batch._replace(normalizer=one * number)
+    known = type(normalizer) is float or (type(normalizer) is int and abs(normalizer) < 2**63)
+    if not known or not isinstance(logits, Tensor):
+        return normalizer
+    return torch.ones((), dtype=loss_dtype(logits), device=logits.device) * normalizer
 
 
-def loss(call: str, spec: Spec, batch: Batch, axis: int) -> Tensor | None:
+def loss_in_graph(call: str, spec: Spec, axis: int, arrays: tuple[Any, ...]) -> Tensor | None:
     """None for what Dynamo has to see: a call that is refused, numbers that the graph leaves open, a jvp."""
-    if any(isinstance(array, np.ndarray) for array in batch):  # the graph would make a tensor of it
-        return None
-    return _loss(call, tuple(getattr(spec, name) for name in FIELDS), axis, *batch)
+    for array in arrays:
+        if array is not None and not isinstance(array, Tensor):  # of NumPy's the graph would make one
+            return None
+    values = (  # not by their names, each of which would be guarded too
+        spec.label_smoothing,
+        spec.spread,
+        spec.values,
+        spec.exclude,
+        spec.kl,
+        spec.class_weight_rule,
+        spec.z_loss,
+        spec.ignore_index,
+        spec.out_of_range,
+        spec.reduction,
+        spec.denominator,
+        spec.empty,
+    )
+    return _loss(call, values, axis, *arrays)
 
 
 @torch.compiler.allow_in_graph

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
@@ -12,11 +12,12 @@ import pytest
 import torch
 import torch.utils.checkpoint
 from torch import Tensor
+from torch._dynamo.eval_frame import _debug_get_cache_entry_list
 from torch._dynamo.testing import CompileCounterWithBackend, EagerAndRecordGraphs
 
 from multismooth import Spec
 from multismooth.errors import InputError
-from multismooth.torch import SmoothedCrossEntropy, smoothed_cross_entropy
+from multismooth.torch import SmoothedCrossEntropy, smoothed_cross_entropy, traced
 
 SPECS = [
     Spec(0.1),
@@ -133,6 +134,30 @@ def test_dynamo_does_not_look_into_the_loss() -> None:
     torch.testing.assert_close(loss(logits, labels), smoothed_cross_entropy(logits, labels, where=where))
     (graph,) = backend.graphs
     assert len([node for node in graph.graph.nodes if node.op.startswith("call")]) == 1
+
+
+def test_few_guards_are_evaluated_before_a_call() -> None:
+    """Of few logits they take as long as the graph."""
+    logits, labels, _ = batch(0, 3)
+    spec = SPECS[1]
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        return smoothed_cross_entropy(logits, labels, spec)
+
+    torch.compile(loss, backend="eager", fullgraph=True)(logits, labels)
+    (entry,) = _debug_get_cache_entry_list(loss.__code__)
+    guards = [line for line in str(entry.guard_manager).splitlines() if "GuardManager" not in line]
+    others = [line for line in guards if "L[" not in line and "__kwdefaults__" not in line]
+    assert len(others) < 20, others  # those of the arguments and the spec apart, and of what was not given
+
+
+def test_every_field_of_the_spec_reaches_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traced, "_loss", lambda call, values, axis: Spec(*values))
+    specs = [*SPECS, Spec(class_weight_rule="expected")]
+    for field in fields(Spec):
+        assert any(getattr(spec, field.name) != field.default for spec in specs), field.name
+    for spec in specs:
+        assert traced.loss_in_graph("", spec, -1, ()) == spec
 
 
 def test_the_compiler_is_imported_by_who_compiles() -> None:
