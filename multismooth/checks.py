@@ -540,11 +540,14 @@ def _checked_labels(call: str, values: Batch, layout: Layout, counts: Any) -> An
 def _check_soft_labels(call: str, spec: Spec, values: Batch, layout: Layout, counts: Any) -> None:
     labels = np.moveaxis(values.labels, layout.axis, -1)
     rows = counts[..., None]
-    negative = rows & ~_is_weight(labels)
-    if negative.any():
-        raise _bad_value(call, "negative_soft_label", "soft labels", labels, negative)
     totals = labels.sum(-1, dtype=np.float64)
-    uneven = counts & (np.abs(totals - 1) > SUM_TOLERANCE)
+    even = np.abs(totals - 1) <= SUM_TOLERANCE
+    # There are as many as logits: at a glance first. What does not count may be anything.
+    if not (even.all() and labels.min(initial=0.0) >= 0):
+        negative = rows & ~_is_weight(labels)
+        if negative.any():
+            raise _bad_value(call, "negative_soft_label", "soft labels", labels, negative)
+    uneven = counts & ~even
     if uneven.any():
         raise InputError(
             "soft_labels_not_normalized",

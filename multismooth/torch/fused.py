@@ -38,8 +38,10 @@ from multismooth.torch.positions import (
     Targets,
     cast,
     coefficients,
+    counted_at,
     counted_where,
     label_losses,
+    less,
     mask_of,
     only,
     positions,
@@ -173,14 +175,18 @@ def _visit_soft(
 ) -> Losses:
     (spec, layout, good), axis = call, call.layout.axis
     soft = soft_coefficients(spec, batch, layout, targets.labels)
-    slopes = None if at is None else _soft_slopes(spec, soft, at, axis)
-    rows = _rows(batch, axis, 4 if totals else 3)
+    is_weighted = soft.weighted is not soft.labels
+    slopes = None if at is None else _soft_slopes(spec, soft, at, axis, apart=totals and is_weighted)
+    rows = _rows(batch, axis, 5 if totals and is_weighted else 4)
     for _, x, out in within:
-        soft_part(x, _allowed(batch, axis), soft, rows, slopes, out, axis)
-    L = rows[1].log1p_()
+        soft_part(x, _allowed(batch, axis), soft, rows, slopes, out, axis, smooths=smooths(spec))
+    m, L, own, rest, *nll = rows.squeeze(axis + 1).unbind()
+    L.log1p_()
     if not isfinite(L.sum().item()):
-        _clear(gradient, slopes, L)
-    return soft_losses(spec, batch, layout, targets, soft, rows.squeeze(axis + 1).unbind(), good, totals=totals)
+        _clear(gradient, slopes, L.unsqueeze(axis))
+    dot = -less(less(0.0, soft.keep, own), soft.share, rest)
+    row = [m, L, dot, *(nll or [own])] if totals else [m, L, dot]
+    return soft_losses(spec, batch, layout, targets, soft, row, good, totals=totals)
 
 
 def _clear(gradient: Tensor | None, slopes: Slopes | None, L: Tensor) -> None:
@@ -235,14 +241,17 @@ def _label_slopes(spec: Spec, k: Coefficients, at: Cotangents, axis: int) -> Slo
     )
 
 
-def _soft_slopes(spec: Spec, soft: SoftCoefficients, at: Cotangents, axis: int) -> Slopes:
+def _soft_slopes(spec: Spec, soft: SoftCoefficients, at: Cotangents, axis: int, *, apart: bool) -> Slopes:
+    """Those of the labels with and without class weights ``apart``, or added."""
     loss, nll, z_loss = at
     scaled = times(soft.scale, loss)
+    own = -soft.keep * scaled
     slopes = (
         _plus(soft.mass * scaled, soft.labels.sum(axis) * nll),
-        -scaled,
-        -nll,
+        own if apart else _plus(own, -nll),
+        -soft.share * scaled,
         spec.z_loss * _plus(loss, z_loss) if spec.z_loss else None,
+        -nll if apart else None,
     )
     return Slopes(*(_meet(slope, axis) for slope in slopes))
 
@@ -296,24 +305,25 @@ def mean_of(call: Call, batch: Batch) -> Mean:
     counted: Any = 1.0
     weighs_classes = spec.denominator in ("class_weights", "expected_class_weights")
     targets = None
-    if weighs_classes or batch.logits.numel() <= _size_of_block(layout):
+    if weighs_classes or batch.logits.numel() <= _size_of_block(batch, layout):
         targets = targets_of(spec, batch, layout, call.good)
     mask = targets.mask if targets else mask_of(spec, batch, layout)
     if targets and weighs_classes:
-        counted = counted_where(coefficients(spec, batch, layout, targets.labels).counted, batch, targets)
+        counted = counted_where(counted_at(spec, batch, layout, targets.labels), batch, targets)
     like = batch.logits.new_empty((), dtype=loss_dtype(batch.logits)).expand(_positions(batch, layout))
     weight = None if batch.sample_weight is None else only(batch.sample_weight, mask)
     at = Positions(like, None, None, mask, weight, counted)
     functions = functions_for(batch.logits)
     divisor = reduction.divisor_of(spec, at, batch.normalizer, functions).item()
     weight = reduction.weights_of(spec, at, functions)
-    is_theirs = weight is batch.sample_weight and batch.logits.numel() <= _size_of_block(layout)
+    is_theirs = weight is batch.sample_weight and batch.logits.numel() <= _size_of_block(batch, layout)
     return Mean(divisor, weight, targets if is_theirs else None)
 
 
-def _size_of_block(layout: Layout) -> int:
-    """In logits. Soft labels are as large as these."""
-    return SIZE if layout.soft else BLOCK * layout.classes
+def _size_of_block(batch: Batch, layout: Layout) -> int:
+    """In logits. Soft labels are as large as these, and so is what the classes receive if that differs by position."""
+    differs = layout.soft or (batch.allowed is not None and batch.allowed.dim() > 1)
+    return SIZE if differs else BLOCK * layout.classes
 
 
 def _visits(
@@ -326,7 +336,7 @@ def _visits(
     targets: Targets | None = None,
 ) -> Iterator[tuple[Any, Losses]]:
     """Where each block is, and its weighted losses, while the gradient to all logits is filled."""
-    size = _size_of_block(call.layout)
+    size = _size_of_block(batch, call.layout)
     if batch.logits.numel() <= size:
         yield (...,), weighted(batch, visit(call, batch, cotangents, gradient, totals=totals, targets=targets))
         return

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise, product
-from math import ceil, prod
+from math import ceil, isfinite, prod
 from typing import Any, NamedTuple
 
 import torch
@@ -77,11 +77,13 @@ class Slopes(NamedTuple):
 
     L: Any
     own: Any
-    """of x_y − m, or ⟨q, x − m⟩"""
+    """of x_y − m, or ⟨t, x − m⟩"""
     rest: Any
-    """of Σ_{k≠y} v_k·(x_k − m), or ⟨t, x − m⟩"""
+    """of Σ_{k≠y} v_k·(x_k − m), or ⟨c, x − m⟩"""
     lse: Any
     """of lse², as z-loss has it; None for none"""
+    nll: Any = None
+    """of ⟨t, x − m⟩ without class weights; None for none"""
 
 
 def label_part(
@@ -107,7 +109,7 @@ def label_part(
     if smooths:
         if not k.outweighs:
             z.scatter_(axis, labels, zero)
-        torch.sum(z if k.receivers is None else weighted(k.receivers, z), axis, True, out=rest)
+        _dot(k.receivers, z, axis, rest)
     # Without the label's, the sum needs no other care where the label is the maximum.
     e = _exponentials(z, absent).scatter_(axis, labels, zero)
     rest_e, own_e = e.sum(axis, True), own.exp()
@@ -117,12 +119,7 @@ def label_part(
     if slopes is None:
         return
     share = _slope_of_L(slopes, m, less) / total
-    if smooths and k.receivers is None:
-        scale_and_add(e, share, slopes.rest, axis)
-    else:
-        e.mul_(share)
-        if smooths:
-            _add(e, slopes.rest, k.receivers)
+    scale_and_add(e, share, slopes.rest if smooths else None, axis, k.receivers)
     # Set, and not corrected: the slope of the rest may be larger than all that is right at the label.
     e.scatter_(axis, labels, own_e * share + slopes.own)
 
@@ -135,21 +132,39 @@ def soft_part(
     slopes: Slopes | None,
     out: Tensor,
     axis: int,
+    *,
+    smooths: bool,
 ) -> None:
-    """The same for m, exp L − 1, ⟨q, x − m⟩ and, if ``row`` has room for it, ⟨t, x − m⟩."""
-    m, less, dot, *labelled = row.unbind()
+    """The same for m, exp L − 1, ⟨t, x − m⟩, ⟨c, x − m⟩ and, if ``row`` has room for it, ⟨t, x − m⟩ without weights."""
+    m, less, own, rest, *nll = row.unbind()
     z, absent = _shifted(x, allowed, m, out, axis)
-    torch.sum(weighted(soft.target, z), axis, True, out=dot)
-    if labelled:
-        torch.sum(weighted(soft.labels, z), axis, True, out=labelled[0])
+    _dot(soft.weighted, z, axis, own)
+    if smooths:
+        _dot(soft.receivers, z, axis, rest)
+    if nll:
+        _dot(soft.labels, z, axis, nll[0])
     e = _exponentials(z, absent)
-    less.copy_(_others(e, axis))
+    torch.sub(e.sum(axis, True), 1, out=less)
+    if (near := less < 1).any():  # else the sum less 1 has digits enough
+        rows = near.squeeze(axis)
+        less.squeeze(axis)[rows] = _others(e.movedim(axis, -1)[rows], -1)[..., 0]
     if slopes is None:
         return
-    e.mul_(_slope_of_L(slopes, m, less) / (less + 1))
-    _add(e, slopes.own, soft.target)
-    if labelled:
-        _add(e, slopes.rest, soft.labels)
+    share = _slope_of_L(slopes, m, less) / (less + 1)
+    scale_and_add(e, share, slopes.rest if smooths else None, axis, soft.receivers)
+    _add(e, slopes.own, soft.weighted)
+    if nll:
+        _add(e, slopes.nll, soft.labels)
+
+
+def _dot(coefficients: Tensor | None, z: Tensor, axis: int, out: Tensor) -> None:
+    """Σ_k c_k·z_k, or without coefficients Σ_k z_k.
+
+    A coefficient of 0 skips its term, which is looked for only where one, 0·−inf, is no number.
+    """
+    torch.sum(z if coefficients is None else coefficients * z, axis, True, out=out)
+    if coefficients is not None and not isfinite(out.sum().item()):
+        torch.sum(weighted(coefficients, z), axis, True, out=out)
 
 
 def _shifted(x: Tensor, allowed: Tensor | None, m: Tensor, out: Tensor, axis: int) -> tuple[Tensor, Tensor | None]:
@@ -187,13 +202,20 @@ def _sum_others(k: Coefficients, e: Tensor, own_e: Tensor, total: Tensor, less: 
         less.squeeze(axis)[rows] = _others(e.movedim(axis, -1)[rows], -1)[..., 0] + own_e.squeeze(axis)[rows]
 
 
-def scale_and_add(e: Tensor, share: Tensor, rest: Any, axis: int) -> None:
-    """e·share + rest in e's place, each of them one number along the class axis."""
-    if axis == e.dim() - 1:
-        e.mul_(share).add_(rest)
+def scale_and_add(e: Tensor, share: Tensor, slope: Any, axis: int, receivers: Tensor | None = None) -> None:
+    """e·share + slope·receivers in e's place, or without receivers e·share + slope; without a slope e·share.
+
+    The share is one number along the class axis, and so is the slope if it is no number.
+    """
+    if slope is None or receivers is not None:
+        e.mul_(share)
+        if slope is not None:
+            _add(e, slope, receivers)
+    elif axis == e.dim() - 1:
+        e.mul_(share).add_(slope)
     else:
         # One pass in the place of two; but slower where the share is one number along the last axis.
-        torch.addcmul(torch.as_tensor(rest, dtype=e.dtype), e, share, out=e)
+        torch.addcmul(torch.as_tensor(slope, dtype=e.dtype), e, share, out=e)
 
 
 def _add(gradient: Tensor, slope: Any, coefficients: Tensor) -> None:

@@ -49,14 +49,23 @@ class Coefficients(NamedTuple):
 
 
 class SoftCoefficients(NamedTuple):
-    target: Tensor
-    """q in the logits' shape, with the class weights of ``per_class``"""
+    """Of a target q = keep·t + share·c, where t and c are those below with the class weights of ``per_class``."""
+
+    keep: Any
+    share: Any
     mass: Any
     scale: Any
     """Σ_k q_k·w_k under the rule ``expected``, else 1"""
-    entropy: Any
     labels: Tensor
     """t where it is allowed"""
+    weighted: Tensor
+    """the same with these weights; without any the very same"""
+    receivers: Tensor | None
+    """c with these weights, shaped to meet the logits; None for ones"""
+
+    def target(self, axis: int) -> Tensor:
+        keep, share = (_meet(coefficient, self.labels, axis) for coefficient in (self.keep, self.share))
+        return keep * self.weighted + share * (1.0 if self.receivers is None else self.receivers)
 
 
 class Losses(NamedTuple):
@@ -77,7 +86,8 @@ def positions(spec: Spec, batch: Batch, layout: Layout, good: bool, *, totals: b
     allowed = None if batch.allowed is None else along(batch.allowed, axis, batch.logits)
     if layout.soft:
         soft = soft_coefficients(spec, batch, layout, targets.labels)
-        used = (soft.target, soft.labels) if totals else (soft.target,)
+        target = soft.target(axis)
+        used = (target, soft.labels) if totals else (target,)
         row = [part.squeeze(axis) for part in soft_statistics(batch.logits, used, allowed, axis)]
         return reducible(batch, targets, soft_losses(spec, batch, layout, targets, soft, row, good, totals=totals), 1.0)
     k = coefficients(spec, batch, layout, targets.labels)
@@ -160,23 +170,32 @@ def coefficients(spec: Spec, batch: Batch, layout: Layout, labels: Tensor) -> Co
     return Coefficients(on, off, mass, entropy, counted, v)
 
 
+def counted_at(spec: Spec, batch: Batch, layout: Layout, labels: Tensor) -> Any:
+    """``counted`` alone."""
+    if spec.denominator == "expected_class_weights":
+        return coefficients(spec, batch, layout, labels).counted
+    return 1.0 if batch.class_weight is None else at_label(batch.class_weight, labels, layout.axis)
+
+
 def soft_coefficients(spec: Spec, batch: Batch, layout: Layout, labels: Tensor) -> SoftCoefficients:
     axis, t, w = layout.axis, labels, batch.class_weight
-    functions = functions_for(batch.logits)
     if batch.allowed is not None:
         t = torch.where(along(batch.allowed, axis, t), t, 0.0)
-    c = shares(spec, batch, layout).c
-    total = float(layout.classes) if c is None else c.sum(axis if c.dim() > 1 else 0)
-    keep, share = lower_soft(spec, total, functions)
-    c = 1.0 if c is None else along(c, axis, t)
-    q = _meet(keep, t, axis) * t + _meet(share, t, axis) * c
-    entropy = -xlogx(q, functions).sum(axis) if spec.kl else 0.0
-    if w is None:
-        return SoftCoefficients(q, keep * t.sum(axis) + share * total, 1.0, entropy, t)
-    weighted = q * along(w, axis, q)
-    if spec.class_weight_rule == "expected":
-        return SoftCoefficients(q, q.sum(axis), weighted.sum(axis), entropy, t)
-    return SoftCoefficients(weighted, weighted.sum(axis), 1.0, entropy, t)
+    given = shares(spec, batch, layout)
+    total, weighted_total = (float(layout.classes) if c is None else c.sum(axis if c.dim() > 1 else 0) for c in given)
+    keep, share = lower_soft(spec, total, functions_for(batch.logits))
+    mass, scale = keep * t.sum(axis) + share * total, 1.0
+    weighted, receivers = t, given.c
+    if w is not None:
+        weighted = t * along(w, axis, t)
+        weight = keep * weighted.sum(axis) + share * weighted_total
+        if spec.class_weight_rule == "expected":
+            weighted, scale = t, weight
+        else:
+            receivers, mass = given.weighted, weight
+    return SoftCoefficients(
+        keep, share, mass, scale, t, weighted, None if receivers is None else along(receivers, axis, t)
+    )
 
 
 def label_losses(
@@ -186,7 +205,7 @@ def label_losses(
     # The loss's derivative to a statistic is then a number, which 0 can be multiplied with.
     constant = spec.z_loss == 0 and not any(isinstance(coefficient, Tensor) for coefficient in (k.on, k.off, k.mass))
     (m, L, own, rest), keep = _kept(spec, batch, targets, row, constant=constant)
-    loss = _less(_less(times(k.mass, L), k.on, own), k.off, rest)
+    loss = less(less(times(k.mass, L), k.on, own), k.off, rest)
     nll = L - own if totals else None
     return _losses(spec, batch, targets, _without(loss, k.entropy), nll, (m, L), keep, good)
 
@@ -204,9 +223,11 @@ def soft_losses(
 ) -> Losses:
     """From m, L, ⟨q, x − m⟩ and, for totals, ⟨t, x − m⟩ of each position."""
     (m, L, dot, *labelled), keep = _kept(spec, batch, targets, row)
-    loss = times(soft.scale, soft.mass * L - dot)
-    nll = soft.labels.sum(layout.axis) * L - labelled[0] if totals else None
-    return _losses(spec, batch, targets, _without(loss, soft.entropy), nll, (m, L), keep, good)
+    loss, axis = times(soft.scale, soft.mass * L - dot), layout.axis
+    if spec.kl:
+        loss = loss + xlogx(soft.target(axis), functions_for(batch.logits)).sum(axis)
+    nll = soft.labels.sum(axis) * L - labelled[0] if totals else None
+    return _losses(spec, batch, targets, loss, nll, (m, L), keep, good)
 
 
 def _losses(
@@ -259,7 +280,7 @@ def times(coefficient: Any, value: Any) -> Any:
     return value if isinstance(coefficient, float) and coefficient == 1 else coefficient * value
 
 
-def _less(value: Tensor, coefficient: Any, statistic: Tensor) -> Tensor:
+def less(value: Tensor, coefficient: Any, statistic: Tensor) -> Tensor:
     """value − coefficient·statistic, where a coefficient of 0 skips its term: 0·−inf is no number."""
     if not isinstance(coefficient, Tensor):
         return value - coefficient * statistic if coefficient else value

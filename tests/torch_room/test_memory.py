@@ -57,7 +57,16 @@ def test_soft_labels_ride_along() -> None:
     logits = torch.zeros(SHAPES["rows"][0], requires_grad=True)
     labels = torch.full_like(logits, 1 / logits.shape[1]).requires_grad_(False)
     held = peak(lambda: torch.autograd.grad(smoothed_cross_entropy(logits, labels, Spec(0.1, z_loss=1e-4)), logits))
-    assert held <= logits.nbytes + 8 * parts.SIZE * 4
+    assert held <= logits.nbytes + 2 * parts.SIZE * 4
+
+
+def test_classes_allowed_by_position_ride_along() -> None:
+    """What they receive differs by position, and is worked out part by part."""
+    logits, labels, _ = batch("rows", torch.float32)
+    allowed = (torch.arange(logits.shape[-1]) < 32000).expand_as(logits)
+    spec = Spec(0.1, denominator="class_weights")
+    held = peak(lambda: torch.autograd.grad(smoothed_cross_entropy(logits, labels, spec, allowed=allowed), logits))
+    assert held <= logits.nbytes + 4 * parts.SIZE * 4 + 64 * labels.nbytes
 
 
 @pytest.mark.parametrize("name", ["class_weight", "prior", "allowed"])
