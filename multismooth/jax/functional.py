@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from multismooth import checks, reduction
 from multismooth.checks import UNREAD, Batch, Described, Layout
 from multismooth.jax.classes import along, at_label, class_sums, shares
-from multismooth.jax.rows import loss_dtype, soft_row
+from multismooth.jax.rows import class_min, class_sum, loss_dtype, soft_row
 from multismooth.jax.statistics import label_statistics, soft_statistics
 from multismooth.lowering import Coefficients, Functions, lower, lower_soft, smooths, xlogx
 from multismooth.reduction import Positions, Totals
@@ -265,11 +265,11 @@ def _soft_labels(spec: Spec, batch: Batch, layout: Layout, good: bool) -> Target
     labels = jnp.asarray(batch.labels)
     labels = labels.astype(loss_dtype(jnp.asarray(batch.logits)))
     mask = None if batch.where is None else jnp.asarray(batch.where)
-    total = labels.sum(axis)
+    total = class_sum(labels, axis)
     if good and mask is None and batch.sample_weight is None:
         return Targets(labels, None, None, total)
     # NaN makes a sum of NaN, and an infinity one that is far from 1.
-    bad = (labels.min(axis) < 0) | ~(jnp.abs(total - 1) <= checks.SUM_TOLERANCE)
+    bad = (class_min(labels, axis) < 0) | ~(jnp.abs(total - 1) <= checks.SUM_TOLERANCE)
     if batch.allowed is not None:
         allowed = along(jnp.asarray(batch.allowed), axis, labels)
         bad = bad | (~allowed & (labels > 0)).any(axis)
@@ -324,17 +324,17 @@ def _soft_terms(
     allowed, t_total = _allowed(batch, axis), targets.total
     if allowed is not None:
         t = jnp.where(allowed, t, 0.0)
-        t_total = t.sum(axis)
+        t_total = class_sum(t, axis)
     c = shares(spec, batch, layout).c
     total = float(layout.classes) if c is None else c.sum(axis if c.ndim > 1 else 0)
     keep, share = lower_soft(spec, total, functions)
     c = 1.0 if c is None else along(c, axis, t)
     q = _meet(keep, t, axis) * t + _meet(share, t, axis) * c
     weighted = q if w is None else q * along(w, axis, q)
-    mass = keep * t_total + share * total if w is None else weighted.sum(axis)
+    mass = keep * t_total + share * total if w is None else class_sum(weighted, axis)
     used, scale = weighted, 1.0
     if w is not None and spec.class_weight_rule == "expected":
-        used, mass, scale = q, q.sum(axis), mass
+        used, mass, scale = q, class_sum(q, axis), mass
     counts = None if batch.where is None else jnp.expand_dims(batch.where, axis)
     row = soft_statistics(batch.logits, (used, t) if totals else (used,), counts, allowed, axis)
     (m, L, dot, *nll), kept = _kept(spec, batch, targets, [part.squeeze(axis) for part in row])

@@ -13,7 +13,7 @@ fit the cache if all classes exist and share alike, else ``_by_lanes``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -116,11 +116,16 @@ def _sums(logits: Array, labels: Array | None, shares: Sequence[Array | None], a
         is_half = logits.dtype != loss_dtype(logits)
         is_long = bool(shares) and (labels is None or (is_half and allowed is not None))
         way, whole = partial(_by_lanes, size=size_of_lane(classes, is_long), keeps=cached), alone
-    elif not is_last and logits.size >= classes**2:
+    elif _has_planes(logits, axis):
         way = partial(_by_planes, axis=axis)
     else:
         return alone(logits, labels, shares, allowed)
     return jax.lax.platform_dependent(logits, labels, shares, allowed, cpu=way, default=whole)
+
+
+def _has_planes(values: Array, axis: int) -> bool:
+    """Whether a class of all positions is worth a step."""
+    return axis != values.ndim - 1 and values.size >= max(LARGE, values.shape[axis] ** 2)
 
 
 def _is_explicit() -> bool:
@@ -289,6 +294,41 @@ def _largest(x: Array, axis: int) -> Array:
 
     ordered = turned(jax.lax.bitcast_convert_type(x, bits))
     return jax.lax.bitcast_convert_type(turned(ordered.max(axis)), x.dtype)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def class_sum(values: Array, axis: int) -> Array:
+    """Σ over the classes."""
+    return _over_classes(values, axis, jnp.add, 0.0, jnp.sum)
+
+
+def _class_sum_jvp(axis: int, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    return class_sum(*primals, axis), tangents[0].sum(axis)
+
+
+class_sum.defjvp(_class_sum_jvp)
+
+
+def class_min(values: Array, axis: int) -> Array:
+    """The smallest of the classes' values, without a derivative."""
+    return _over_classes(jax.lax.stop_gradient(values), axis, jnp.minimum, jnp.inf, jnp.min)
+
+
+def _over_classes(
+    values: Array, axis: int, pair: Callable[[Array, Array], Array], start: float, whole: Callable[..., Array]
+) -> Array:
+    """Plane by plane, as XLA does not do it."""
+    if _is_explicit() or not _has_planes(values, axis):
+        return whole(values, axis)
+
+    def by_planes(values: Array) -> Array:
+        def take(k: Array, taken: Array) -> Array:
+            return pair(taken, jax.lax.dynamic_index_in_dim(values, k, axis, keepdims=False))
+
+        first = jax.lax.index_in_dim(values, 0, axis, keepdims=False)
+        return jax.lax.fori_loop(0, values.shape[axis], take, jnp.full_like(first, start), unroll=4)
+
+    return jax.lax.platform_dependent(values, cpu=by_planes, default=partial(whole, axis=axis))
 
 
 def _terms(z: Array, e: Array) -> list[Array]:

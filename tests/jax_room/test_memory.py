@@ -133,6 +133,15 @@ def test_options_ride_along_planes(option: str) -> None:
     assert not re.findall(r"f32\[2,128,128\]\S* reduce\(", plan.as_text())
 
 
+def test_soft_labels_ride_along_planes() -> None:
+    """The smoothed target, which the loop reads, is made where the gradient will be; every sum is a loop's."""
+    arrays = [ShapeDtypeStruct(SHAPES["segmentation"].logits, "float32")] * 2
+    step = jax.jit(jax.value_and_grad(partial(smoothed_cross_entropy, spec=Spec(0.1), axis=1)))
+    plan = step.lower(*arrays).compile()
+    assert plan.memory_analysis().temp_size_in_bytes <= 0.1 * math.prod(arrays[0].shape) * 4
+    assert not re.findall(r"f32\[2,128,128\]\S* reduce\(", plan.as_text())
+
+
 def test_under_a_layer_the_logits_are_held_once() -> None:
     """The loss makes no second array of them where classes are allowed: the gradient takes their place."""
 

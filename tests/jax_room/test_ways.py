@@ -97,6 +97,22 @@ def test_every_way_has_the_same_sums(way: str, dtype: str, option: str) -> None:
             np.testing.assert_allclose(one, other, rtol=20 * jnp.finfo(wide).eps)
 
 
+def test_the_sum_over_planes_is_a_sum() -> None:
+    """Its derivatives too; and the smallest of a plane's values is NaN if one is."""
+    values = np.random.default_rng(0).normal(size=(3, 5, 7, 2)).astype("float32")
+    with patch.object(rows, "LARGE", 1):
+        assert "scan" in str(jax.make_jaxpr(rows.class_sum, static_argnums=1)(values, 1))
+        np.testing.assert_allclose(rows.class_sum(values, 1), values.sum(1), rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(rows.class_min(values, 1), values.min(1))
+        slope = np.arange(42, dtype="float32").reshape(3, 7, 2)
+        gradient = jax.grad(lambda values: (rows.class_sum(values, 1) * slope).sum())(jnp.asarray(values))
+        np.testing.assert_array_equal(gradient, np.broadcast_to(slope[:, None], values.shape))
+        tangent = jax.jvp(lambda values: rows.class_sum(values, 1), (values,), (values,))[1]
+        np.testing.assert_allclose(tangent, values.sum(1), rtol=1e-5, atol=1e-6)
+        values[0, 3] = np.nan
+        assert np.isnan(rows.class_min(values, 1)[0]).all()
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("shape", [(512, 5), (512, 300), (512, 30000)], ids=str)
 def test_a_weight_of_0_hides_nan(shape: tuple[int, int], axis: int) -> None:
