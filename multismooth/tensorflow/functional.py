@@ -252,12 +252,12 @@ def _soft_labels(spec: Spec, batch: Batch, layout: Layout, good: bool) -> _Targe
     labels = tf.cast(batch.labels, loss_dtype(batch.logits))
     if good and batch.where is None and batch.sample_weight is None:
         return _Targets(labels, None, None)
-    bad = ~tf.reduce_all((labels >= 0) & (labels < np.inf), axis)
-    bad = bad | (tf.abs(tf.reduce_sum(labels, axis) - 1) > checks.SUM_TOLERANCE)
+    # NaN makes a sum of NaN, and an infinity one that is far from 1.
+    even = tf.abs(tf.reduce_sum(labels, axis) - 1) <= checks.SUM_TOLERANCE
+    bad = ~even | (tf.reduce_min(labels, axis) < 0)
     if batch.allowed is not None:
         allowed = along(batch.allowed, axis, labels)
         bad = bad | tf.reduce_any(~allowed & (labels > 0), axis)
-    labels = tf.where(tf.expand_dims(bad, axis), tf.zeros_like(labels), labels)
     return _Targets(labels, batch.where, bad)
 
 
@@ -325,27 +325,46 @@ def _soft_terms(
     totals: bool,
 ) -> _Terms:
     axis, t, w = layout.axis, targets.labels, batch.class_weight
+    sound = None if targets.bad is None else ~targets.bad
     if batch.allowed is not None:
         t = tf.where(along(batch.allowed, axis, t), t, tf.zeros_like(t))
-    c = shares(spec, batch, layout).c
-    total = float(layout.classes) if c is None else tf.reduce_sum(c, axis if len(c.shape) > 1 else 0)
+    if sound is not None and (w is not None or spec.kl):  # products whose derivatives would be 0·NaN
+        t = tf.where(tf.expand_dims(sound, axis), t, tf.zeros_like(t))
+
+    def over_classes(values: tf.Tensor) -> tf.Tensor:
+        return _only(tf.reduce_sum(values, axis), sound)
+
+    given = shares(spec, batch, layout)
+    total, weighted_total = (
+        float(layout.classes) if c is None else tf.reduce_sum(c, axis if len(c.shape) > 1 else 0) for c in given
+    )
     keep, share = lower_soft(spec, total, functions)
-    c = 1.0 if c is None else along(c, axis, t)
-    q = _meet(keep, t, axis) * t + _meet(share, t, axis) * c
-    weighted = q if w is None else q * along(w, axis, q)
-    mass = keep * tf.reduce_sum(t, axis) + share * total
-    used, scale = weighted, 1.0
+    t_total = over_classes(t)
+    mass, scale = keep * t_total + share * total, 1.0
+    weighted, c = t, given.c
     if w is not None:
-        mass = tf.reduce_sum(weighted, axis)
-    if w is not None and spec.class_weight_rule == "expected":
-        used, mass, scale = q, tf.reduce_sum(q, axis), mass
-    # Nothing may leak out of rows that are not used: the derivative of their statistics would be 0·NaN.
-    logits = _only(batch.logits, None if batch.where is None else tf.expand_dims(batch.where, axis))
-    row = soft_statistics(logits, (used, t) if totals else (used,), axis)
-    (m, L, dot, *nll), kept = _kept(spec, batch, targets, [tf.squeeze(part, axis) for part in row])
-    entropy = -tf.reduce_sum(xlogx(q, functions), axis) if spec.kl else 0.0
+        weighted = t * along(w, axis, t)
+        weight = keep * over_classes(weighted) + share * weighted_total
+        if spec.class_weight_rule == "expected":
+            weighted, scale = t, weight
+        else:
+            c, mass = given.weighted, weight
+    vectors = [weighted]
+    if smooths(spec):
+        vectors.append(None if c is None else along(c, axis, t))
+    if totals and weighted is not t:
+        vectors.append(t)
+    statistics = soft_statistics(batch.logits, batch.where, vectors, sound, axis)
+    (m, L, own, *others), kept = _kept(spec, batch, targets, statistics)
+    dot = _times(keep, own)
+    if smooths(spec):
+        dot += _times(share, others.pop(0))
+    entropy = 0.0
+    if spec.kl:
+        q = _meet(keep, t, axis) * t + _meet(share, t, axis) * (1.0 if c is None else along(c, axis, t))
+        entropy = -over_classes(xlogx(q, functions))
     cross_entropy = scale * (mass * L - dot)
-    nll = tf.reduce_sum(t, axis) * L - nll[0] if totals else tf.zeros_like(L)
+    nll = t_total * L - (others[0] if others else own) if totals else tf.zeros_like(L)
     return _Terms(cross_entropy, nll, m + L, entropy, kept, is_masked=False, class_weight=1.0)
 
 

@@ -54,21 +54,31 @@ def row_by_planes(
     x: Tensor, labels: Tensor, used: Tensor | None, v: Tensor | None, lanes: int, *, rest: Rest
 ) -> list[Tensor]:
     """As ``row_statistics``, but for what only its gradient needs."""
+    but_for = labels if v is not None or rest is Rest.OTHERS else None
+    m, L, *sums = _row(x, used, [] if rest is Rest.NONE else [v], lanes, but_for)
+    own = only_numbers(tf.cast(take_label(x, labels), m.dtype) - m, used)
+    summed = sums[0] if sums else tf.zeros_like(own)
+    return [m, L, own, without(own, summed) if sums and but_for is None else summed]
+
+
+def soft_row_by_planes(x: Tensor, used: Tensor | None, targets: Sequence[Tensor | None], lanes: int) -> list[Tensor]:
+    """As ``soft_row_statistics``."""
+    return _row(x, used, targets, lanes)
+
+
+def _row(
+    x: Tensor, used: Tensor | None, shares: Sequence[Tensor | None], lanes: int, but_for: Tensor | None = None
+) -> list[Tensor]:
+    """m, L, and for each of the shares v, or None for ones, Σ v_k·(x_k − m); the class ``but_for`` is left out."""
     by_lanes = len(x.shape) == 2
     planes = tf.reshape(x, [-1, x.shape[1] // lanes, lanes]) if by_lanes else x
     maxima = _maxima(planes)
     m = only(tf.reduce_max(maxima[:, 0], 1, keepdims=True) if by_lanes else maxima, used)
-    own = only_numbers(tf.cast(take_label(x, labels), m.dtype) - m, used)
-    but_for = labels if v is not None or rest is Rest.OTHERS else None
     if by_lanes:
-        others, summed = _sums_by_lanes(x, planes, m, but_for, used, v)
+        others, sums = _sums_by_lanes(x, planes, m, but_for, used, shares)
     else:
-        others, summed = _sums(planes, m, but_for, used, v)
-    if rest is Rest.NONE:
-        summed = tf.zeros_like(own)
-    elif but_for is None:
-        summed = without(own, summed)
-    return [m, only(tf.math.log1p(others), used), own, summed]
+        others, sums = _sums(planes, m, but_for, used, shares)
+    return [m, only(tf.math.log1p(others), used), *sums]
 
 
 def _maxima(planes: Tensor) -> Tensor:
@@ -80,24 +90,30 @@ def _maxima(planes: Tensor) -> Tensor:
 
 
 def _sums(
-    planes: Tensor, m: Tensor, but_for: Tensor | None, used: Tensor | None, v: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Σ exp(z) without one maximum, and Σ v_k·z_k, which leaves out the label if there is one."""
+    planes: Tensor, m: Tensor, but_for: Tensor | None, used: Tensor | None, shares: Sequence[Tensor | None]
+) -> tuple[Tensor, list[Tensor]]:
+    """Σ exp(z) without one maximum, and for each of the shares Σ v_k·z_k."""
 
     def add(k: Any, x: Tensor, sums: Sequence[Tensor]) -> Sequence[Tensor]:
-        others, ties, rest = sums
+        others, ties, *rests = sums
         z = only_numbers(x - m, used)
         top, e, zeros = z == 0, tf.exp(z), tf.zeros_like(z)
         # Not a count of the maxima, whose derivative ``rows.others_of`` tells of.
-        return others + tf.where(top, zeros, e), ties + tf.where(top, 1 + z, zeros), rest + _shared(k, z, but_for, v)
+        rests = [rest + _shared(k, z, but_for, v) for rest, v in zip(rests, shares, strict=True)]
+        return others + tf.where(top, zeros, e), ties + tf.where(top, 1 + z, zeros), *rests
 
-    others, ties, rest = _collect(planes, [tf.zeros_like(m)] * 3, add)
-    return others + (ties - 1), rest
+    others, ties, *rests = _collect(planes, [tf.zeros_like(m)] * (2 + len(shares)), add)
+    return others + (ties - 1), rests
 
 
 def _sums_by_lanes(
-    x: Tensor, planes: Tensor, m: Tensor, but_for: Tensor | None, used: Tensor | None, v: Tensor | None
-) -> tuple[Tensor, Tensor]:
+    x: Tensor,
+    planes: Tensor,
+    m: Tensor,
+    but_for: Tensor | None,
+    used: Tensor | None,
+    shares: Sequence[Tensor | None],
+) -> tuple[Tensor, list[Tensor]]:
     """The same. A maximum hides the digits of its own lane only, whose classes are summed once more without it.
 
     That is the lane of the largest sum; if another one's is as large, no digit is missed.
@@ -106,17 +122,18 @@ def _sums_by_lanes(
     m_of_lanes, used_of_lanes = (None if array is None else array[:, tf.newaxis] for array in (m, used))
     if but_for is not None:  # in its lane the plane it is in, and in every other none
         but_for = tf.where(but_for % lanes == tf.range(lanes), but_for // lanes, -1)[:, tf.newaxis]
-    v = None if v is None else tf.reshape(v, [-1, *planes.shape[1:]])
+    shares = [v if v is None else tf.reshape(v, [-1, *planes.shape[1:]]) for v in shares]
 
     def add(k: Any, x: Tensor, sums: Sequence[Tensor]) -> Sequence[Tensor]:
         z = only_numbers(x - m_of_lanes, used_of_lanes)
-        return sums[0] + tf.exp(z), sums[1] + _shared(k, z, but_for, v)
+        total, *rests = sums
+        return total + tf.exp(z), *(rest + _shared(k, z, but_for, v) for rest, v in zip(rests, shares, strict=True))
 
     zeros = tf.zeros_like(planes[:, :1], m.dtype)
-    sums, rest = (array[:, 0] for array in _collect(planes, [zeros] * 2, add))
+    sums, *rests = (array[:, 0] for array in _collect(planes, [zeros] * (1 + len(shares)), add))
     lane = tf.argmax(sums, 1, tf.int32)[:, tf.newaxis]
     z = only_numbers(tf.cast(take_label(x, lane + tf.range(0, x.shape[1], lanes)), m.dtype) - m, used)
-    return others_by_parts(sums, lane, tf.exp(z), z), class_sum(rest, 1)
+    return others_by_parts(sums, lane, tf.exp(z), z), [class_sum(rest, 1) for rest in rests]
 
 
 def _shared(k: Any, z: Tensor, but_for: Tensor | None, v: Tensor | None) -> Tensor:

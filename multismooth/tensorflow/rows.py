@@ -10,7 +10,7 @@ L is log1p of the sum without one maximum, which keeps a confident row's digits.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import reduce
 
@@ -55,7 +55,21 @@ def shaped_like(values: Tensor, like: Tensor) -> Tensor:
 
 def row_statistics(x: Tensor, labels: Tensor, used: Tensor | None, v: Tensor | None, *, rest: Rest) -> list[Tensor]:
     """Of a view, the class axis kept with length 1; last come the sum without one maximum, and exp(x − m)."""
-    x = tf.cast(x, loss_dtype(x))
+    x = tf.cast(x, loss_dtype(x))  # once, so that its derivative is rounded once
+    m, z, others, e = _shifted(x, used)
+    own = only_numbers(take_label(x, labels) - m, used)  # XLA would hold z for a gather
+    return [m, only(tf.math.log1p(others), used), own, _rest(z, own, labels, v, rest), others, e]
+
+
+def soft_row_statistics(x: Tensor, used: Tensor | None, targets: Sequence[Tensor | None]) -> list[Tensor]:
+    """m, L and for each of the targets t, or None for ones, Σ_k t_k·(x_k − m)."""
+    m, z, others, _ = _shifted(tf.cast(x, loss_dtype(x)), used)
+    dots = (class_sum(z if t is None else weighted_by(t, z), 1) for t in targets)
+    return [m, only(tf.math.log1p(others), used), *dots]
+
+
+def _shifted(x: Tensor, used: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """m, z = x − m, Σ exp(z) without one maximum, and exp(z)."""
     at_once = len(x.shape) == 3 or compiles_with_xla() or x.shape[1] <= FEW
     size = None if at_once else classes_of_block(x.shape[1])
     if len(x.shape) == 2 and (lane := cached_lane(x.shape)):
@@ -71,8 +85,7 @@ def row_statistics(x: Tensor, labels: Tensor, used: Tensor | None, v: Tensor | N
         blocks, first = _in_classes(e, size), tf.argmax(maxima, 1)[:, tf.newaxis]
         block = tf.gather(blocks, first, batch_dims=1)[:, 0]
         others = others_by_parts(tf.reduce_sum(blocks, 2), first, block, block - 1)
-    own = only_numbers(take_label(x, labels) - m, used)  # XLA would hold z for a gather
-    return [m, only(tf.math.log1p(others), used), own, _rest(z, own, labels, v, rest), others, e]
+    return m, z, others, e
 
 
 def _rest(z: Tensor, own: Tensor, labels: Tensor, v: Tensor | None, rest: Rest) -> Tensor:

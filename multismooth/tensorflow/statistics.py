@@ -7,13 +7,14 @@ m + L has the right derivative, softmax(x), all the same.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from multismooth.tensorflow.graphs import BLOCK, as_graph, compiles_with_xla, in_blocks
-from multismooth.tensorflow.planes import lanes_of, row_by_planes
+from multismooth.tensorflow.planes import lanes_of, row_by_planes, soft_row_by_planes
 from multismooth.tensorflow.rows import (
     Rest,
     cached_lane,
@@ -22,12 +23,11 @@ from multismooth.tensorflow.rows import (
     loss_dtype,
     only,
     only_numbers,
-    others_of,
     row_statistics,
     shaped_like,
     slope_of,
+    soft_row_statistics,
     take_label,
-    weighted_by,
 )
 
 Tensor = tf.Tensor
@@ -57,7 +57,7 @@ def label_statistics(
 
     Whatever stands in a row that is not used, nothing of it reaches a derivative.
     """
-    blocks = _blocks(logits, axis)
+    blocks = _blocks(logits, axis, in_place=True)
     labels = tf.cast(labels, tf.int32)
     keeps = blocks is None
     if compiles_with_xla():
@@ -104,11 +104,13 @@ def _product(lengths: list[Any]) -> Any:
     return product
 
 
-def _blocks(logits: Tensor, axis: int) -> int | None:
-    """The axis of the view that is cut into blocks; None for logits as they are, and for XLA."""
+def _blocks(logits: Tensor, axis: int, *, in_place: bool) -> int | None:
+    """The axis of the view that is cut into blocks; None for logits as they are, and for XLA.
+
+    ``in_place`` says that TensorFlow's operations on rows that need no cast are.
+    """
     shape, is_last, is_half = logits.shape, axis == len(logits.shape) - 1, logits.dtype != loss_dtype(logits)
-    in_place = is_last and not is_half
-    if in_place or compiles_with_xla():
+    if (in_place and is_last and not is_half) or compiles_with_xla():
         return None
     if None in shape:
         return 0
@@ -282,39 +284,85 @@ def receivers_gradient(x: Tensor, labels: Tensor, used: Tensor | None, m: Tensor
     return _sum_to(tf.where(is_label(labels, 1, z), tf.zeros_like(slope), slope), v)
 
 
-def soft_statistics(logits: Tensor, targets: tuple[Tensor, ...], axis: int) -> list[Tensor]:
-    """m, L, and Σ_k t_k·(x_k − m) for each of the targets t; the class axis is kept, with length 1."""
+def soft_statistics(
+    logits: Tensor, used: Tensor | None, targets: Sequence[Tensor | None], sound: Tensor | None, axis: int
+) -> list[Tensor]:
+    """m, L, and for each of the targets t, or None for ones, Σ_k t_k·(x_k − m); in the shape of ``used``.
+
+    Whatever stands in a row that is not used, or in the targets of one that is not ``sound``, nothing of it reaches a
+    derivative.
+    """
+    blocks = _blocks(logits, axis, in_place=False)
+    ones = tuple(target is None for target in targets)
+    given = [target for target in targets if target is not None]
+
+    def all_of(given: Sequence[Tensor]) -> list[Tensor | None]:
+        left = iter(given)
+        return [None if one else next(left) for one in ones]
+
+    def kept(values: Tensor) -> Tensor:
+        return values if sound is None else tf.where(tf.expand_dims(sound, axis), values, tf.zeros_like(values))
 
     @tf.custom_gradient
-    def statistics(logits: Tensor, *targets: Tensor) -> Any:
-        x = tf.cast(logits, loss_dtype(logits))
-        m = tf.stop_gradient(tf.reduce_max(x, axis, keepdims=True))
-        z = x - m
-        L = tf.math.log1p(others_of(tf.exp(z), z, axis))
-        dots = [class_sum(weighted_by(target, z), axis) for target in targets]
+    def statistics(logits: Tensor, *given: Tensor) -> Any:
+        m, L, *dots = as_graph(_soft_row, axis, (logits, used, *all_of(given)), blocks=blocks)
+        dots = [dot if sound is None else only(dot, sound) for dot in dots]
 
-        def gradient(_m: Tensor, g: Tensor, *g_dots: Tensor) -> Any:
+        def gradient(_m: Tensor, *g: Tensor) -> Any:
+            g, *g_dots = (tf.expand_dims(only(cotangent, used), axis) for cotangent in g)
+            g_dots = [kept(g_dot) for g_dot in g_dots]
+            below, width, whole = (None if a is None else tf.expand_dims(a, axis) for a in (m, L, used))
             x = tf.cast(logits, g.dtype)
-            grad = _softmax_times(x, m, L, g, None, axis)
-            for g_dot, target in zip(g_dots, targets, strict=True):
-                grad += g_dot * target
-            slopes = [g_dot * slope_of(target, x - m) for g_dot, target in zip(g_dots, targets, strict=True)]
+            grad = _softmax_times(x, below, width, g, whole, axis, has_all=True)
+            slopes = []
+            for g_dot, target in zip(g_dots, all_of(given), strict=True):
+                if target is None:
+                    grad += g_dot
+                else:
+                    grad += tf.math.multiply_no_nan(target, g_dot)
+                    z = only_numbers(x - below, whole)
+                    slopes.append(_sum_to(kept(g_dot * slope_of(target, z)), target))
             return [tf.cast(grad, logits.dtype), *slopes]
 
         return (m, L, *dots), gradient
 
-    return list(statistics(logits, *targets))
+    return list(statistics(logits, *given))
 
 
-def _softmax_times(x: Tensor, m: Tensor, L: Tensor, g: Tensor, used: Tensor | None, axis: int = 1) -> Tensor:
+def _soft_row(
+    logits: Tensor, used: Tensor | None, *targets: Tensor | None, axis: int, blocks: int | None
+) -> list[Tensor]:
+    x, used_view, *shares = (_view(array, axis, len(logits.shape)) for array in (logits, used, *targets))
+    if blocks is not None:
+        lengths = [1 if i == 1 else None if i == blocks else n for i, n in enumerate(x.shape)]
+        row = in_blocks(
+            lambda x, used, *shares: soft_row_statistics(x, used, shares),
+            [x, used_view, *shares],
+            blocks,
+            [tf.TensorSpec(lengths, loss_dtype(logits))] * (2 + len(shares)),
+        )
+    elif compiles_with_xla() and cached_lane(logits.shape) is None and (lanes := lanes_of(x)):
+        row = soft_row_by_planes(x, used_view, shares, lanes)
+    else:
+        row = soft_row_statistics(x, used_view, shares)
+    lengths = [n if n is not None else tf.shape(logits)[i] for i, n in enumerate(logits.shape) if i != axis]
+    return [tf.reshape(part, lengths) for part in row]
+
+
+def _softmax_times(
+    x: Tensor, m: Tensor, L: Tensor, g: Tensor, used: Tensor | None, axis: int = 1, *, has_all: bool = False
+) -> Tensor:
     """g·exp((x − m) − L), a function of x and g: m and L come with x, and have no derivatives of their own.
 
-    g is 0 in rows that are not used, and so is the product, whatever x is.
+    g is 0 in rows that are not used, and so is the product, whatever x is. Where x ``has_all`` of the classes that lie
+    side by side, one operation makes it, but XLA's.
     """
+    is_softmax = has_all and axis == len(x.shape) - 1 and not compiles_with_xla()
 
     @tf.custom_gradient
     def product(x: Tensor, g: Tensor) -> Any:
-        return _times(tf.exp((x - m) - L), g, used), lambda h: _softmax_derivative(x, m, L, g, h, used, axis)
+        p = tf.nn.softmax(x) if is_softmax else tf.exp((x - m) - L)
+        return _times(p, g, used), lambda h: _softmax_derivative(x, m, L, g, h, used, axis)
 
     return product(x, g)
 

@@ -94,6 +94,19 @@ def test_what_is_known_of_a_shape_stays_known(shape: tuple[int | None, ...], axi
     assert gradient.shape.as_list() == list(shape)
 
 
+def of_full_size(compiled: str, shape: tuple[int, ...]) -> list[tuple[str, str]]:
+    """What XLA's program makes outside of loops that is as large as the logits: dtype and operation."""
+    entry = compiled.partition("\nENTRY")[2]
+    made = re.findall(r"^ +(?:ROOT )?%\S+ = (.+?) ([\w-]+)\(", entry, re.MULTILINE)
+    passed = {"parameter", "bitcast", "get-tuple-element", "tuple", "while"}
+    return [
+        (element, kind)
+        for result, kind in made
+        for element, sides in re.findall(r"(\w+)\[([\d,]+)\]", result)
+        if kind not in passed and math.prod(map(int, sides.split(","))) == math.prod(shape)
+    ]
+
+
 @pytest.mark.parametrize(
     ("shape", "axis"), [((64, 1000), -1), ((4, 16, 1000), -1), ((2, 19, 8, 8), 1)], ids=["rows", "batch", "planes"]
 )
@@ -117,15 +130,7 @@ def test_xla_holds_the_gradient_alone(
 
     labels = tf.zeros([n for i, n in enumerate(shape) if i != axis % len(shape)], tf.int64)
     compiled = step.experimental_get_compiler_ir(tf.zeros(shape, dtype), labels)(stage="optimized_hlo")
-    entry = compiled.partition("\nENTRY")[2]
-    made = re.findall(r"^ +(?:ROOT )?%\S+ = (.+?) ([\w-]+)\(", entry, re.MULTILINE)
-    passed = {"parameter", "bitcast", "get-tuple-element", "tuple", "while"}
-    full = [
-        (element, kind)
-        for result, kind in made
-        for element, sides in re.findall(r"(\w+)\[([\d,]+)\]", result)
-        if kind not in passed and math.prod(map(int, sides.split(","))) == math.prod(shape)
-    ]
+    full = of_full_size(compiled, shape)
     copy = ["f32"] if keeps else [] if dtype == "float32" else ["u16"]
     gradient = "f32" if dtype == "float32" else "bf16"
     assert sorted(element for element, _ in full) == sorted([gradient, *copy]), full
@@ -311,6 +316,68 @@ def test_the_classes_own_numbers_reach_their_planes(option: str, axis: int) -> N
     for one, other in zip(*results, strict=True):
         assert np.isfinite(one).all()
         np.testing.assert_allclose(other, one, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("option", ["none", "prior", "class_weight", "allowed", "float16"])
+@pytest.mark.parametrize("axis", [1, -1], ids=["planes", "rows"])
+@pytest.mark.parametrize("way", ["xla", "blocks"])
+def test_soft_labels_go_the_same_ways(option: str, axis: int, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By planes and in blocks, with a confident row, a masked one of NaN, and a −inf that nobody has a share of."""
+    random, classes = np.random.default_rng(0), 48 if axis == 1 else 512
+    logits, labels = random.normal(size=(2, 3, classes)), random.dirichlet(np.ones(classes), (2, 3))
+    logits[1, 0, 3] = 60
+    logits[0, 1] = labels[0, 1] = np.nan
+    logits[1, 2, 0] = -np.inf
+    labels[..., 0] = 0
+    labels /= labels.sum(-1, keepdims=True)
+    arrays = {
+        "prior": random.dirichlet(np.ones(classes)),
+        "class_weight": random.uniform(0.5, 2, classes),
+        "allowed": np.arange(classes) > 0,
+    }
+    given = {option: tf.constant(arrays[option])} if option in arrays else {}
+    where = tf.constant(np.arange(6).reshape(2, 3) != 1)
+    dtype = tf.float16 if option == "float16" else tf.float64
+
+    def step(logits: tf.Tensor, labels: tf.Tensor) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch((logits, labels))
+            spec = Spec(0.2, exclude=(0,), z_loss=0.01)
+            loss = smoothed_cross_entropy(logits, labels, spec, axis=axis, where=where, **given)
+        return loss, *tape.gradient(loss, (logits, labels))
+
+    moved = [tf.constant(np.moveaxis(array, -1, axis), dtype) for array in (logits, labels)]
+    expected = tf.function(step, autograph=False)(*moved)
+    if way == "xla":
+        monkeypatch.setattr("multismooth.tensorflow.rows.CACHED", 0)
+    else:
+        monkeypatch.setattr(graphs, "BLOCK", 2**6)
+        monkeypatch.setattr("multismooth.tensorflow.statistics.LARGE", 0)
+    compiled = tf.function(step, autograph=False, jit_compile=way == "xla")
+    loops = {operation.type for operation in operations(compiled.get_concrete_function(*moved).graph)}
+    assert {"While", "StatelessWhile"} & loops
+    tolerances = {"rtol": 2**-10, "atol": 2**-20} if dtype == tf.float16 else {"rtol": 1e-12, "atol": 1e-14}
+    for one, other in zip(compiled(*moved), expected, strict=True):
+        assert np.isfinite(other).all()
+        np.testing.assert_allclose(one, other, **tolerances)
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((64, 1000), -1), ((2, 19, 8, 8), 1)], ids=["rows", "planes"])
+def test_xla_holds_no_target(shape: tuple[int, ...], axis: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of soft labels, smoothed and masked: nothing outside of loops has the logits' size but the gradient."""
+    monkeypatch.setattr("multismooth.tensorflow.rows.CACHED", 0)
+    labels = tf.fill(shape, 1 / shape[axis])
+    where = tf.fill([n for i, n in enumerate(shape) if i != axis % len(shape)], True)
+
+    @tf.function(autograph=False, jit_compile=True)
+    def step(logits: tf.Tensor, labels: tf.Tensor, where: tf.Tensor) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            loss = smoothed_cross_entropy(logits, labels, Spec(0.1), axis=axis, where=where)
+        return loss, tape.gradient(loss, logits)
+
+    compiled = step.experimental_get_compiler_ir(tf.zeros(shape), labels, where)(stage="optimized_hlo")
+    assert len(of_full_size(compiled, shape)) == 1
 
 
 @pytest.mark.parametrize("classes", [29 * 1733, 2**17, 2**18])
