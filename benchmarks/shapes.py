@@ -79,6 +79,7 @@ LINEAR = {
     "head bfloat16": Linear(4096, 256, 16384, "bfloat16"),
     "large head": Linear(4096, 512, 131072),
 }
+OPTIONS = {"rows": Shape((1024, 32768)), "planes": Shape((2, 150, 256, 256), 1)}
 TRAINING = {"short": Training(4, 64), "text": Training(8, 128)}
 GROWTH = {f"N = {4**n}": Shape((4**n, 1024)) for n in range(3, 9)} | {
     f"K = {4**n}": Shape((256, 4**n)) for n in range(3, 10)

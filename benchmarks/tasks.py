@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from shapes import ACCURACY, GROWTH, LINEAR, LOSSES, TRAINING
+from shapes import ACCURACY, GROWTH, LINEAR, LOSSES, OPTIONS, TRAINING
 
 FRAMEWORKS = ("torch", "jax", "tensorflow")
 PROCESSES: dict[str, dict[str, str]] = {
@@ -17,6 +17,7 @@ TensorFlow counts what it allocates on a CPU with an allocator of its own only."
 
 SHAPES: dict[str, dict[str, Any]] = {
     "losses": LOSSES,
+    "options": OPTIONS,
     "linear": LINEAR,
     "training": TRAINING,
     "growth": GROWTH,
@@ -25,11 +26,12 @@ SHAPES: dict[str, dict[str, Any]] = {
 KINDS = tuple(SHAPES)
 KINDS_OF = {
     "default": ("losses", "linear", "training"),
-    "warm": ("losses", "growth", "linear", "training"),
-    "memory": ("losses", "accuracy", "linear", "training"),
+    "warm": ("losses", "options", "growth", "linear", "training"),
+    "memory": ("losses", "options", "accuracy", "linear", "training"),
 }
-QUICK = {
+QUICK: dict[str, tuple[str, ...]] = {
     "losses": ("seg1", "cls", "tiny"),
+    "options": (),
     "linear": ("small head",),
     "training": ("short",),
     "growth": ("N = 256", "N = 4096", "K = 4096", "K = 16384"),
@@ -59,7 +61,7 @@ class Task(NamedTuple):
     @property
     def room(self) -> str:
         """The file in a framework's folder that has the contenders."""
-        return self.kind if self.kind in ("linear", "training") else "losses"
+        return self.kind if self.kind in ("options", "linear", "training") else "losses"
 
     def few(self, process: str) -> str:
         """What a room calls the few contenders that are measured where all would take too long, or nothing."""

@@ -12,6 +12,7 @@ from typing import Any
 import exact
 import numpy as np
 from measure import digits, interleaved, summary
+from options import option_of
 from peers import Unfit
 from shapes import arrays
 from tasks import FRAMEWORKS, KINDS, PROCESSES, Task, tasks
@@ -67,7 +68,8 @@ def measured(room: Any, process: str, task: Task, quick: bool, chosen: re.Patter
         times = interleaved(ran, SECONDS["quick" if quick else "full"])
         rows |= {name: summary(spent) | curve(ran[name]) for name, spent in times.items()}
     losses = {name: getattr(call, "losses", [found[name]]) for name, call in ran.items()}
-    rows |= {name: {"reason": reason} for name, reason in strangers(task, room.REFERENCE, losses)}
+    for reference, comparable in of_one_loss(task, room.REFERENCE, losses):
+        rows |= {name: {"reason": reason} for name, reason in strangers(task, reference, comparable)}
     return {name: rows[name] for name in calls}
 
 
@@ -101,6 +103,16 @@ def peak(call: Any, task: Task) -> dict[str, Any]:
 def curve(call: Any) -> dict[str, Any]:
     """Of a training run its losses."""
     return {"losses": call.losses} if hasattr(call, "losses") else {}
+
+
+def of_one_loss(task: Task, reference: str, losses: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """All of them, beside the reference's; or those with an option, beside the first that has it."""
+    if task.kind != "options":
+        yield reference, losses
+        return
+    for option in dict.fromkeys(map(option_of, losses)):
+        same = {name: found for name, found in losses.items() if option_of(name) == option}
+        yield next(iter(same)), same
 
 
 def strangers(task: Task, reference: str, losses: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import figures  # noqa: E402
-from shapes import LABEL_SMOOTHING, LINEAR, LOSSES, SHARE_IGNORED, TRAINING  # noqa: E402
+from options import loss_of, named, option_of  # noqa: E402
+from shapes import LABEL_SMOOTHING, LINEAR, LOSSES, OPTIONS, SHARE_IGNORED, TRAINING  # noqa: E402
 
 RESULTS = ROOT / "results/benchmarks"
 NAMES = {"torch": "PyTorch", "jax": "JAX", "tensorflow": "TensorFlow and Keras"}
@@ -41,6 +42,12 @@ loss that gets its logits from memory can be faster.
 
 {shapes}
 """
+
+OPTIONS_HEAD = """## Options
+
+A loss with one option beside the framework's own loss without any: forward and backward, time warm in parts of that,
+and the peak. A framework's own loss stands in the other rows where it has the option. {shapes}. A tenth of the classes
+is not allowed; all weights, priors and soft labels are drawn at random."""
 
 LINEAR_HEAD = """## The linear layer and the loss
 
@@ -115,6 +122,7 @@ def page(found: dict[str, Any]) -> str:
     parts = [
         head(found),
         *(losses(found, framework) for framework in figures.having(found, "losses")),
+        options(found),
         linear(found),
         training(found),
         behind(found),
@@ -169,6 +177,35 @@ def excuses(shapes: dict[str, figures.Cell]) -> Iterator[str]:
     lines = [f"- {name}, {', '.join(where)}: {why}" for (name, why), where in figures.reasons(shapes).items()]
     if lines:
         yield "No figures:\n\n" + "\n".join(lines)
+
+
+def options(found: dict[str, Any]) -> str:
+    frameworks = figures.having(found, "options")
+    if not frameworks:
+        return ""
+    told = (f"{name.capitalize()} are {told_shape(shape)} logits" for name, shape in OPTIONS.items())
+    words = [flowing(OPTIONS_HEAD.format(shapes="; ".join(told)))]
+    for framework in frameworks:
+        words.append(f"### {NAMES[framework]}")
+        for shape, cell in figures.cells(found, framework, "options").items():
+            words += [f"**{shape.capitalize()}**", option_table(shape, cell)]
+    return "\n\n".join(words)
+
+
+def told_shape(shape: Any) -> str:
+    return f"{' × '.join(map(str, shape.logits))} with the classes on axis {shape.axis}"
+
+
+def option_table(shape: str, cell: figures.Cell) -> str:
+    """A row for each option, and a column for each loss."""
+    names = figures.contenders({shape: cell})
+    losses, rows = (dict.fromkeys(part(name) for name in names) for part in (loss_of, option_of))
+
+    def show(loss: str, option: str) -> str:
+        texts = (figures.time("warm")(cell, named(loss, option)), figures.peak(cell, named(loss, option)))
+        return ", ".join(text for text in texts if text != figures.ABSENT) or figures.ABSENT
+
+    return markdown(("", *losses), ((option, *(show(loss, option) for loss in losses)) for option in rows))
 
 
 def linear(found: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import exact  # noqa: E402
 import figures  # noqa: E402
 import measure  # noqa: E402
+import options  # noqa: E402
 import run  # noqa: E402
 import shapes  # noqa: E402
 import tables  # noqa: E402
@@ -119,9 +120,10 @@ def test_forward_alone_is_measured_too() -> None:
     assert {("LM1", "gradient"), ("LM1", "forward"), ("head", "forward")} <= parts
 
 
-def test_the_quick_run_has_every_kind() -> None:
+def test_the_quick_run_has_every_kind_but_options() -> None:
+    """PyTorch's compiler takes seconds for each of these."""
     quick = {task.kind for process in tasks.processes(True) for task in tasks.tasks(process, True, *EVERYTHING)}
-    assert quick == set(tasks.KINDS)
+    assert quick == set(tasks.KINDS) - {"options"}
 
 
 def test_shapes_can_be_chosen_that_are_not_in_the_whole_run() -> None:
@@ -268,6 +270,38 @@ def test_the_page_says_where_another_loss_is_faster() -> None:
     *_, told = PAGE.behind(found).splitlines()
     assert told.startswith("| PyTorch | `multismooth` | F.cross_entropy | tiny 1.40 | – | Half precision is")
     assert PAGE.behind(FOUND) == ""
+
+
+def test_the_page_has_a_row_for_each_option() -> None:
+    found: dict[str, Any] = {"frameworks": {}}
+    for process, figure in (("warm", "median"), ("memory", "peak")):
+        numbers = {"theirs: none": 0.5, "multismooth: none": 0.25, "multismooth: prior": 1.0}
+        rows = {name: {figure: number, "low": number, "high": number} for name, number in numbers.items()}
+        said = {"task": ["options", "rows", "gradient"], "reference": "theirs: none", "rows": rows}
+        run.place(found, "torch", process, said)
+    *_, header, _, none, prior = PAGE.options(found).splitlines()
+    assert header == "|  | theirs | multismooth |"
+    assert none == "| none | 500 ms, 0.50 | 0.50 ±0.00, 0.25 |"
+    assert prior == "| prior | – | 2.00 ±0.00, 1.00 |"
+
+
+@pytest.mark.parametrize("shape", shapes.OPTIONS.values(), ids=shapes.OPTIONS)
+def test_an_option_s_arrays_are_good(shape: shapes.Shape) -> None:
+    small = shape._replace(logits=tuple(min(length, 10) for length in shape.logits))
+    logits, _ = shapes.arrays(small)
+    plain, *others = (
+        float(smoothed_cross_entropy(logits, spec=spec, axis=small.axis, **given))
+        for spec, given in options.options(small).values()
+    )
+    assert all(np.isfinite(loss) and loss != plain for loss in others)
+
+
+def test_losses_with_one_option_are_compared() -> None:
+    task = tasks.Task("options", "rows", "gradient")
+    room = Room(**{"theirs:_none": 1.0, "multismooth:_none": 1.0, "theirs:_prior": 2.0, "other:_prior": 2.5})
+    found = worker.measured(room, "warm", task, True, re.compile(""))
+    assert found["other: prior"] == {"reason": "computes another loss: 2.5 in the place of 2"}
+    assert all("median" in found[name] for name in ("multismooth: none", "theirs: prior"))
 
 
 def test_the_readme_s_table_stands_between_its_marks() -> None:
