@@ -204,10 +204,13 @@ def test_hostile_json_is_refused_at_once() -> None:
 
 
 def reasons_in(tree: ast.AST) -> Iterator[str]:
-    """The first argument of every InputError, and of every function that passes its ``reason`` on to one."""
+    """The first argument of every InputError, of each function that passes its ``reason`` on, and of one handed on."""
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     parameters = {function.name: [argument.arg for argument in function.args.args] for function in functions}
-    place = {name: names.index("reason") for name, names in parameters.items() if "reason" in names} | {"InputError": 0}
+    place = {name: names.index("reason") for name, names in parameters.items() if "reason" in names} | {
+        "InputError": 0,
+        "refuse": 0,
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in place:
             match node.args[place[node.func.id]]:

@@ -12,8 +12,9 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from multismooth import checks, reduction
-from multismooth.checks import UNREAD, Batch, Described, Layout
+from multismooth.checks import Batch, Layout
 from multismooth.jax.classes import along, at_label, class_sums, shares
+from multismooth.jax.functions import describe, functions_for, read
 from multismooth.jax.rows import class_min, class_sum, loss_dtype, soft_row
 from multismooth.jax.statistics import label_statistics, soft_statistics
 from multismooth.lowering import Coefficients, Functions, lower, lower_soft, smooths, xlogx
@@ -376,46 +377,3 @@ def _meet(coefficient: Any, like: Array, axis: int) -> Any:
     """A coefficient of each position, shaped to meet an array with classes."""
     by_position = isinstance(coefficient, Array) and coefficient.ndim == like.ndim - 1
     return jnp.expand_dims(coefficient, axis) if by_position else coefficient
-
-
-# --- What the shared code asks of JAX ---------------------------------------------------------------------------
-
-
-def functions_for(like: Array) -> Functions:
-    """The shared code's functions, in the dtype that the loss of these logits has."""
-    dtype = loss_dtype(like)
-
-    def array(value: Any) -> Array:
-        return jnp.asarray(value, dtype)
-
-    return Functions(
-        where=lambda condition, a, b: jnp.where(condition, array(a), array(b)),
-        log=jnp.log,
-        any=jnp.any,
-        sum=lambda values, axes=None, keepdims=False: values.sum(axes, keepdims=keepdims),
-        count=lambda condition: condition.sum().astype(dtype),
-        array=array,
-        ones_like=jnp.ones_like,
-        size=jnp.size,
-        length=len,
-    )
-
-
-def describe(array: Any) -> Described | None:
-    if not isinstance(array, (Array, np.ndarray, np.generic)) or isinstance(array, np.ma.MaskedArray):
-        return None
-    foreign = not isinstance(array, Array) and not array.dtype.isnative
-    return Described(array.shape, array.dtype.str if foreign else array.dtype.name)
-
-
-def read(array: Any) -> Any:
-    """As NumPy's, if the values are at hand: neither traced nor on another device."""
-    if isinstance(array, jax.core.Tracer):
-        return UNREAD
-    if isinstance(array, Array):
-        at_hand = array.is_fully_addressable and {d.platform for d in array.devices()} == {"cpu"}
-        return np.asarray(array) if at_hand else UNREAD
-    return np.asarray(array)
-
-
-reduction.register(Array, functions_for)

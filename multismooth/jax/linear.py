@@ -20,12 +20,10 @@ from multismooth.jax.functional import (
     cast,
     coefficients,
     counted,
-    describe,
     evaluate,
-    functions_for,
     hard_labels,
-    read,
 )
+from multismooth.jax.functions import describe, functions_for, read
 from multismooth.jax.rows import loss_dtype, widened
 from multismooth.spec import Spec, as_spec, brief
 

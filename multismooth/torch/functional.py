@@ -12,6 +12,7 @@ from multismooth.spec import Spec, as_spec
 from multismooth.torch import few, fused
 from multismooth.torch.functions import describe, functions_for, read
 from multismooth.torch.positions import positions
+from multismooth.torch.visit import Call
 
 
 def smoothed_cross_entropy(
@@ -102,7 +103,7 @@ def smoothed_cross_entropy(
     if applies:
         if good is not None and not inplace and (loss := few.loss(spec, logits, good, layout)) is not None:
             return loss
-        return fused.loss(fused.Call(spec, layout, good is not None), batch, good, inplace=inplace)
+        return fused.loss(Call(spec, layout, good is not None), batch, good, inplace=inplace)
     at = positions(spec, batch, layout, good is not None, totals=False)
     return reduction.reduce(spec, at, batch.normalizer, functions_for(at.loss))
 
@@ -141,6 +142,6 @@ def smoothed_cross_entropy_totals(
     layout = checks.check_call(call, spec, batch, axis, describe, totals=True)
     good = not is_compiling() and checks.check_values(call, spec, batch, layout, read) is not None
     if fused.applies(batch):
-        return fused.totals(fused.Call(spec, layout, good), batch)
+        return fused.totals(Call(spec, layout, good), batch)
     at = positions(spec, batch, layout, good, totals=True)
     return reduction.totals(spec, at, functions_for(at.loss))

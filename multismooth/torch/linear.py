@@ -17,9 +17,10 @@ from multismooth.reduction import Positions
 from multismooth.spec import Spec, as_spec
 from multismooth.torch import fused
 from multismooth.torch.functions import describe, functions_for, loss_dtype, read
-from multismooth.torch.fused import Call, Mean
-from multismooth.torch.parts import SIZE, Part, cut, parts
+from multismooth.torch.fused import Mean
+from multismooth.torch.parts import SIZE, Part, cut, in_parts, parts
 from multismooth.torch.positions import Losses, cast, positions, targets_of
+from multismooth.torch.visit import Call, Cotangents, visit
 
 CALL = "linear_smoothed_cross_entropy"
 
@@ -319,7 +320,7 @@ def _visits(
     call: Call,
     batch: Batch,
     linear: Linear,
-    cotangents: fused.Cotangents | None = None,
+    cotangents: Cotangents | None = None,
     gradients: Gradients | None = None,
 ) -> Iterator[tuple[Any, Losses]]:
     """The rows of each block and their weighted losses, while the gradients are added up."""
@@ -334,7 +335,7 @@ def _visits(
         some = _rows_of(batch, rows)._replace(logits=output)
         slopes = cotangents and tuple(x[rows] if isinstance(x, Tensor) else x for x in cotangents)
         worked = partial(_worked, linear, wanted=gradients is not None)
-        losses = fused.visit(call, some, slopes, output if gradients is not None else None, worked=worked)
+        losses = visit(call, some, slopes, output if gradients is not None else None, worked=worked)
         if gradients is not None:
             gradients.add(rows, h, output, linear)
         yield rows, fused.weighted(some, losses)
@@ -353,7 +354,7 @@ def _worked(
 ) -> Iterator[tuple[Part | None, Tensor, Tensor]]:
     """The parts of a block as logits, and what their gradient becomes through scale and cap."""
     if linear.scale is None and linear.softcap is None:
-        yield from fused.in_parts(output, gradient, axis)
+        yield from in_parts(output, gradient, axis)
         return
     scale = 1.0 if linear.scale is None else linear.scale
     cap, dtype = linear.softcap, loss_dtype(output)
