@@ -46,8 +46,8 @@ loss that gets its logits from memory can be faster.
 OPTIONS_HEAD = """## Options
 
 A loss with one option beside the framework's own loss without any: forward and backward, time warm in parts of that,
-and the peak. A framework's own loss stands in the other rows where it has the option. {shapes}. A tenth of the classes
-is not allowed; all weights, priors and soft labels are drawn at random."""
+and the peak. The framework's own loss has figures in the other rows where it has the option. {shapes}. A tenth of the
+classes is not allowed; weights, the prior and soft labels are drawn at random."""
 
 LINEAR_HEAD = """## The linear layer and the loss
 
@@ -183,17 +183,16 @@ def options(found: dict[str, Any]) -> str:
     frameworks = figures.having(found, "options")
     if not frameworks:
         return ""
-    told = (f"{name.capitalize()} are {told_shape(shape)} logits" for name, shape in OPTIONS.items())
-    words = [flowing(OPTIONS_HEAD.format(shapes="; ".join(told)))]
+    told = (
+        f"{name} are {' × '.join(map(str, shape.logits))} logits with the classes on axis {shape.axis}"
+        for name, shape in OPTIONS.items()
+    )
+    words = [flowing(OPTIONS_HEAD.format(shapes=", ".join(told).capitalize()))]
     for framework in frameworks:
         words.append(f"### {NAMES[framework]}")
         for shape, cell in figures.cells(found, framework, "options").items():
             words += [f"**{shape.capitalize()}**", option_table(shape, cell)]
     return "\n\n".join(words)
-
-
-def told_shape(shape: Any) -> str:
-    return f"{' × '.join(map(str, shape.logits))} with the classes on axis {shape.axis}"
 
 
 def option_table(shape: str, cell: figures.Cell) -> str:
