@@ -55,21 +55,16 @@ def row_by_planes(
 ) -> list[Tensor]:
     """As ``row_statistics``, but for what only its gradient needs."""
     but_for = labels if v is not None or rest is Rest.OTHERS else None
-    m, L, *sums = _row(x, used, [] if rest is Rest.NONE else [v], lanes, but_for)
+    m, L, *sums = soft_row_by_planes(x, used, [] if rest is Rest.NONE else [v], lanes, but_for)
     own = only_numbers(tf.cast(take_label(x, labels), m.dtype) - m, used)
     summed = sums[0] if sums else tf.zeros_like(own)
     return [m, L, own, without(own, summed) if sums and but_for is None else summed]
 
 
-def soft_row_by_planes(x: Tensor, used: Tensor | None, targets: Sequence[Tensor | None], lanes: int) -> list[Tensor]:
-    """As ``soft_row_statistics``."""
-    return _row(x, used, targets, lanes)
-
-
-def _row(
+def soft_row_by_planes(
     x: Tensor, used: Tensor | None, shares: Sequence[Tensor | None], lanes: int, but_for: Tensor | None = None
 ) -> list[Tensor]:
-    """m, L, and for each of the shares v, or None for ones, Σ v_k·(x_k − m); the class ``but_for`` is left out."""
+    """As ``soft_row_statistics``, of any shares of the classes; the class ``but_for`` is left out."""
     by_lanes = len(x.shape) == 2
     planes = tf.reshape(x, [-1, x.shape[1] // lanes, lanes]) if by_lanes else x
     maxima = _maxima(planes)
