@@ -14,7 +14,7 @@ from multismooth.reduction import Positions
 from multismooth.spec import Spec
 from multismooth.torch.classes import along, at_label, class_sums, shares
 from multismooth.torch.functions import functions_for, loss_dtype
-from multismooth.torch.statistics import label_statistics, soft_statistics
+from multismooth.torch.statistics import label_statistics, soft_statistics, with_held_cotangent
 
 
 class Targets(NamedTuple):
@@ -241,7 +241,7 @@ def _losses(
     good: bool,
 ) -> Losses:
     z_loss = spec.z_loss * torch.add(*m_and_L).square() if spec.z_loss else None
-    loss = loss if z_loss is None else loss + z_loss
+    loss = with_held_cotangent(loss if z_loss is None else loss + z_loss)
     if not good:
         functions = functions_for(loss)
         bad = checks.bad_positions(batch, targets.bad, functions)

@@ -363,6 +363,31 @@ class _CompiledSoftStatistics(_SoftStatistics):
     jvp = Function.jvp
 
 
+class _Held(Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(values: Tensor) -> Tensor:
+        return values.view_as(values)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return g.as_strided(g.size(), g.stride())
+
+
+def with_held_cotangent(losses: Tensor) -> Tensor:
+    """The same. In a compiled backward pass on a CPU their cotangent is worked out once, and not anew for every class.
+
+    What would be fused is held where a stride is asked for. Dynamo, where it looks in, vmaps no such Function.
+    """
+    compiled = torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
+    return _Held.apply(losses) if compiled and losses.is_cpu else losses
+
+
 def _hit(logits: Tensor, labels: Tensor, dim: int) -> Tensor:
     """Where the class is the label; in int32, of which a vector register holds twice as many."""
     classes = torch.arange(logits.shape[dim], device=logits.device, dtype=torch.int32)

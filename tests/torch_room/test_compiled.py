@@ -13,7 +13,7 @@ import torch
 import torch.utils.checkpoint
 from torch import Tensor
 from torch._dynamo.eval_frame import _debug_get_cache_entry_list
-from torch._dynamo.testing import CompileCounterWithBackend, EagerAndRecordGraphs
+from torch._dynamo.testing import AotEagerAndRecordGraphs, CompileCounterWithBackend, EagerAndRecordGraphs
 
 from multismooth import Spec
 from multismooth.errors import InputError
@@ -134,6 +134,19 @@ def test_dynamo_does_not_look_into_the_loss() -> None:
     torch.testing.assert_close(loss(logits, labels), smoothed_cross_entropy(logits, labels, where=where))
     (graph,) = backend.graphs
     assert len([node for node in graph.graph.nodes if node.op.startswith("call")]) == 1
+
+
+@pytest.mark.parametrize("spec", SPECS[:3], ids=repr)
+def test_a_cotangent_is_worked_out_once_for_all_classes(spec: Spec) -> None:
+    """What asks for a stride is not fused into the pass over the logits, which would repeat the rest for each."""
+    backend = AotEagerAndRecordGraphs()
+    logits, labels, where = batch(1, 3, 4)
+    loss = torch.compile(partial(smoothed_cross_entropy, spec=spec, where=where), backend=backend, fullgraph=True)
+    found, expected = (torch.autograd.grad(f(logits, labels), logits)[0] for f in (loss, loss.__wrapped__))
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-15)
+    (graph,) = backend.bw_graphs
+    (held,) = [node for node in graph.graph.nodes if node.target is torch.ops.aten.as_strided.default]
+    assert held.meta["val"].shape == labels.shape
 
 
 def test_few_guards_are_evaluated_before_a_call() -> None:
