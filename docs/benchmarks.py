@@ -88,7 +88,7 @@ MARGIN = 0.05
 BEHIND = {
     ("torch", "multismooth", "F.cross_entropy"): (
         "Half precision is widened part by part, and narrowed. A forward pass takes each step of a part in an "
-        "operation of its own. Of a tiny call less than a fifth are its checks, and as much the spelled-out target."
+        "operation of its own. Of a tiny call a fifth are its checks, and a third where the cache has none of them."
     ),
     ("torch", "multismooth, compiled", "F.cross_entropy, compiled"): (
         "A row's maxima are counted, which keeps a confident row's digits, and labels are looked at, whether they "
