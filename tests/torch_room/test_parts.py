@@ -9,10 +9,11 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from multismooth import InputError, Spec
-from multismooth.torch import alike, few, fused, parts, smoothed_cross_entropy
+from multismooth.torch import alike, few, fused, parts, smoothed_cross_entropy, smoothed_cross_entropy_totals
 from multismooth_conformance import Vector, judge, load
 from multismooth_conformance.adapters.torch_room import ADAPTER
 
@@ -76,3 +77,33 @@ def test_any_number_of_rows_of_soft_labels(classes: int) -> None:
         (gradient,) = torch.autograd.grad(smoothed_cross_entropy(logits, labels, 0.1), logits)
         expected = (logits.detach().softmax(1) - (0.9 * labels + 0.1 / classes)) / rows
         np.testing.assert_allclose(gradient, expected, rtol=1e-12, atol=1e-15)
+
+
+def test_a_confident_row_of_soft_labels_keeps_its_digits() -> None:
+    """The sum without the maximum is far below what 1 + it would round away."""
+    logits = torch.zeros(3, 5)
+    logits[1, 2] = 30.0
+    labels = torch.nn.functional.one_hot(torch.tensor([2, 2, 2]), 5).float()
+    losses = smoothed_cross_entropy(logits, labels, Spec(reduction="none"))
+    exact = torch.tensor(-30.0, dtype=torch.float64).exp().mul(4).log1p()
+    torch.testing.assert_close(losses[1].double(), exact, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("rule", [None, "per_class", "expected"])
+@pytest.mark.parametrize("part", ["loss", "nll", "z_loss"])
+def test_the_totals_of_soft_labels_and_their_gradients(part: str, rule: str | None) -> None:
+    """Of parts, and as PyTorch derives the plain loss."""
+    draw = torch.Generator().manual_seed(0)
+    logits, labels = (torch.rand(4, 5, dtype=torch.float64, generator=draw) for _ in range(2))
+    labels /= labels.sum(1, keepdim=True)
+    weight = None if rule is None else torch.arange(1.0, 6.0, dtype=torch.float64)
+    spec = Spec(0.2, z_loss=0.1, class_weight_rule=rule or "per_class")
+
+    def total(logits: Tensor) -> Tensor:
+        return getattr(smoothed_cross_entropy_totals(logits, labels, spec, class_weight=weight), part)
+
+    given = logits.clone().requires_grad_()
+    found = total(given)
+    gradient, value = torch.func.grad_and_value(total)(logits)
+    torch.testing.assert_close(found.detach(), value, rtol=1e-13, atol=0)
+    torch.testing.assert_close(torch.autograd.grad(found, given)[0], gradient, rtol=1e-12, atol=1e-15)
